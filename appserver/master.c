@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: MIT
+ * One loop: wait for a signal, a death or a worker that became ready; then bring the
+ * slots to where they should be. Everything that is decided about a worker is decided
+ * here. */
+#include "appserver/master.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "appserver/endpoint.h"
+#include "appserver/slot.h"
+#include "protocol/base/clock.h"
+#include "protocol/base/log.h"
+#include "protocol/base/mem.h"
+
+/* How SIGHUP brings in new processes. */
+enum roll {
+    ROLL_NONE,
+    ROLL_SLOTS,      /* one slot after the other, on its own endpoint */
+    ROLL_GENERATION, /* all anew beside the old ones, which then leave */
+};
+
+struct master {
+    const struct app_options *options;
+    const struct master_hooks *hooks;
+    struct slot **slots; /* owned; of one generation, while rolling of two */
+    uint32_t slot_count;
+    uint32_t generation;
+    int signal_fd;
+    int report_fd; /* --ready-fd; -1: none */
+    sigset_t signals, old_signals;
+    bool stopping;
+    int exit_code;
+    enum roll roll;
+    uint32_t roll_at;   /* ROLL_SLOTS: the slot being replaced */
+    bool roll_replaced; /* its old process is gone */
+    bool roll_again;    /* SIGHUP came while rolling */
+};
+
+static bool master_init(struct master *m);
+static void master_fini(struct master *m);
+static bool add_generation(struct master *m);
+static void run_loop(struct master *m);
+static void start_due(struct master *m);
+static void start_slot(struct master *m, struct slot *slot);
+NO_RETURN static void run_worker(struct master *m, struct slot *slot, int ready_fd);
+static void wait_for_news(struct master *m);
+static int next_timeout_ms(const struct master *m);
+static void read_signals(struct master *m);
+static void on_stop_signal(struct master *m, int number);
+static void on_ready(struct master *m, struct slot *slot);
+static void reap_workers(struct master *m);
+static void on_end(struct master *m, struct slot *slot, int status);
+static void begin_roll(struct master *m);
+static void advance_roll(struct master *m);
+static void fail_roll(struct master *m, const struct slot *slot);
+static void stop_all(struct master *m, int exit_code);
+static void kill_overdue(struct master *m);
+static void drop_done(struct master *m);
+
+int master_run(const struct app_options *options, const struct master_hooks *hooks)
+{
+    struct master m = {
+        .options = options,
+        .hooks = hooks,
+        .signal_fd = -1,
+        .report_fd = (int)options->ready_fd,
+    };
+
+    if (master_init(&m))
+        run_loop(&m);
+    master_fini(&m);
+    return m.exit_code;
+}
+
+/* ---- start and end ---- */
+
+static bool master_init(struct master *m)
+{
+    enum log_level level;
+
+    log_set_name("app");
+    if (log_parse_level(m->options->log_level, &level))
+        log_set_level(level);
+    (void)prctl(PR_SET_NAME, "banyan-app");
+    (void)signal(SIGPIPE, SIG_IGN);
+    m->exit_code = 1;
+    sigemptyset(&m->signals);
+    sigaddset(&m->signals, SIGTERM);
+    sigaddset(&m->signals, SIGINT);
+    sigaddset(&m->signals, SIGHUP);
+    sigaddset(&m->signals, SIGCHLD);
+    (void)pthread_sigmask(SIG_BLOCK, &m->signals, &m->old_signals);
+    m->signal_fd = signalfd(-1, &m->signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (m->signal_fd < 0) {
+        log_error(NULL, "signalfd: %s", strerror(errno));
+        return false;
+    }
+    if (m->report_fd >= 0)
+        (void)fcntl(m->report_fd, F_SETFD, FD_CLOEXEC);
+    if (m->options->chdir != NULL && chdir(m->options->chdir) != 0) {
+        log_error(NULL, "--chdir %s: %s", m->options->chdir, strerror(errno));
+        return false;
+    }
+    if (m->options->preload && m->hooks->preload != NULL &&
+        !m->hooks->preload(m->options)) {
+        m->exit_code = EXIT_IMPORT;
+        return false;
+    }
+    m->exit_code = 0;
+    if (!add_generation(m)) {
+        m->exit_code = 1;
+        return false;
+    }
+    return true;
+}
+
+static void master_fini(struct master *m)
+{
+    for (uint32_t i = 0; i < m->slot_count; i++)
+        slot_free(&m->slots[i]);
+    mem_free(&m->slots);
+    if (m->signal_fd >= 0)
+        (void)close(m->signal_fd);
+    (void)pthread_sigmask(SIG_SETMASK, &m->old_signals, NULL);
+}
+
+static bool add_generation(struct master *m)
+{
+    uint32_t count = (uint32_t)m->options->processes;
+
+    m->slots = mem_realloc(m->slots, (m->slot_count + count) * sizeof *m->slots);
+    m->generation++;
+    for (uint32_t n = 0; n < count; n++) {
+        struct slot *slot = slot_new(m->options->bind, n, m->generation);
+        if (slot == NULL) {
+            log_error(NULL, "--bind %s: no port is left for process %u",
+                      m->options->bind, n);
+            return false;
+        }
+        m->slots[m->slot_count++] = slot;
+    }
+    return true;
+}
+
+/* ---- the loop ---- */
+
+static void run_loop(struct master *m)
+{
+    while (m->slot_count > 0) {
+        start_due(m);
+        wait_for_news(m);
+        advance_roll(m);
+        kill_overdue(m);
+        drop_done(m);
+    }
+}
+
+static void start_due(struct master *m)
+{
+    uint64_t now_us = clock_now_us();
+
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        struct slot *slot = m->slots[i];
+        if (slot->state == SLOT_WAITING && slot->start_at_us <= now_us)
+            start_slot(m, slot);
+    }
+}
+
+static void start_slot(struct master *m, struct slot *slot)
+{
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC) != 0) {
+        log_error(NULL, "worker %u: pipe: %s", slot->number, strerror(errno));
+        slot->start_at_us = clock_now_us() + backoff_next(&slot->backoff, 0);
+        return;
+    }
+    pid_t parent = getpid();
+    if (m->hooks->before_fork != NULL)
+        m->hooks->before_fork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)close(fds[0]);
+        if (!process_die_with(parent, SIGKILL))
+            _exit(1);
+        run_worker(m, slot, fds[1]);
+    }
+    int error = errno;
+    if (m->hooks->after_fork_parent != NULL)
+        m->hooks->after_fork_parent();
+    (void)close(fds[1]);
+    if (pid < 0) {
+        (void)close(fds[0]);
+        log_error(NULL, "worker %u: fork: %s", slot->number, strerror(error));
+        slot->start_at_us = clock_now_us() + backoff_next(&slot->backoff, 0);
+        return;
+    }
+    slot_started(slot, pid, fds[0]);
+}
+
+static void on_ignored_signal(int number)
+{
+    (void)number;
+}
+
+/* Signals that the terminal sends to all of us are the master's business. A handler,
+ * not SIG_IGN: what the application executes starts with the default again. */
+static void set_worker_signals(const struct master *m)
+{
+    struct sigaction ignore = {.sa_handler = on_ignored_signal, .sa_flags = SA_RESTART};
+    sigset_t mask = m->old_signals;
+
+    (void)sigaction(SIGINT, &ignore, NULL);
+    (void)sigaction(SIGHUP, &ignore, NULL);
+    sigaddset(&mask, SIGTERM);
+    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+}
+
+/* Threads to come inherit it. */
+static void use_batches(const struct app_options *options)
+{
+    static const struct sched_param no_priority;
+
+    if (options->sched_batch && sched_setscheduler(0, SCHED_BATCH, &no_priority) != 0)
+        log_debug(NULL, "no SCHED_BATCH: %s", strerror(errno));
+}
+
+static void run_worker(struct master *m, struct slot *slot, int ready_fd)
+{
+    char name[16];
+
+    (void)close(m->signal_fd);
+    if (m->report_fd >= 0)
+        (void)close(m->report_fd);
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        if (m->slots[i]->ready_fd >= 0)
+            (void)close(m->slots[i]->ready_fd);
+    }
+    (void)snprintf(name, sizeof name, "banyan-app-%u", slot->number % 10000);
+    (void)prctl(PR_SET_NAME, name);
+    log_set_name(name + strlen("banyan-"));
+    use_batches(m->options);
+    set_worker_signals(m);
+    if (m->hooks->after_fork_child != NULL)
+        m->hooks->after_fork_child();
+
+    struct worker_options worker = {
+        .app = m->options,
+        .number = slot->number,
+        .generation = slot->generation,
+        .endpoint = slot->endpoint,
+        .ready_fd = ready_fd,
+    };
+    int code = m->hooks->work(&worker);
+    (void)fflush(NULL);
+    _exit(code);
+}
+
+/* ---- news ---- */
+
+static void wait_for_news(struct master *m)
+{
+    uint32_t count = m->slot_count;
+    own(mem) struct pollfd *fds = mem_zalloc((count + 1) * sizeof *fds);
+
+    fds[count] = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
+    for (uint32_t i = 0; i < count; i++)
+        fds[i] = (struct pollfd){.fd = m->slots[i]->ready_fd, .events = POLLIN};
+
+    int timeout_ms = next_timeout_ms(m);
+    if (m->hooks->wait_begin != NULL)
+        m->hooks->wait_begin();
+    int got = poll(fds, count + 1, timeout_ms);
+    if (m->hooks->wait_end != NULL)
+        m->hooks->wait_end();
+    if (got <= 0)
+        return;
+    /* Readiness first: a worker may become ready and die in one turn. */
+    for (uint32_t i = 0; i < count; i++) {
+        if (fds[i].revents != 0 && slot_read_ready(m->slots[i]))
+            on_ready(m, m->slots[i]);
+    }
+    if (fds[count].revents != 0)
+        read_signals(m);
+}
+
+static int next_timeout_ms(const struct master *m)
+{
+    uint64_t next_us = UINT64_MAX, now_us = clock_now_us();
+
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        const struct slot *slot = m->slots[i];
+        if (slot->state == SLOT_WAITING && slot->start_at_us < next_us)
+            next_us = slot->start_at_us;
+        if (slot->kill_at_us != 0 && slot->kill_at_us < next_us)
+            next_us = slot->kill_at_us;
+    }
+    if (next_us == UINT64_MAX)
+        return -1;
+    if (next_us <= now_us)
+        return 0;
+    uint64_t left_ms = (next_us - now_us) / 1000 + 1;
+    return left_ms > 60 * 1000 ? 60 * 1000 : (int)left_ms;
+}
+
+static void read_signals(struct master *m)
+{
+    struct signalfd_siginfo info;
+    bool died = false;
+
+    /* What to do first, then the dead: a worker that ends because of the signal is not
+     * a surprise. */
+    while (read(m->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD)
+            died = true;
+        else if (info.ssi_signo == SIGHUP)
+            begin_roll(m);
+        else
+            on_stop_signal(m, (int)info.ssi_signo);
+    }
+    if (died)
+        reap_workers(m);
+}
+
+static void on_stop_signal(struct master *m, int number)
+{
+    if (!m->stopping) {
+        log_info(NULL, "stopping on SIG%s", sigabbrev_np(number));
+        stop_all(m, 0);
+        return;
+    }
+    log_warn(NULL, "stopping at once on a second SIG%s", sigabbrev_np(number));
+    for (uint32_t i = 0; i < m->slot_count; i++)
+        slot_kill(m->slots[i]);
+}
+
+static void on_ready(struct master *m, struct slot *slot)
+{
+    log_info(NULL, "worker %u (pid %d) is ready on %s", slot->number, (int)slot->pid,
+             slot->endpoint);
+    if (m->report_fd < 0)
+        return;
+    own(mem) char *line =
+        mem_printf("ready %u %d %s\n", slot->number, (int)slot->pid, slot->endpoint);
+    ssize_t length = (ssize_t)strlen(line);
+    if (write(m->report_fd, line, (size_t)length) != length) {
+        /* Whoever asked does not listen any more. */
+        (void)close(m->report_fd);
+        m->report_fd = -1;
+    }
+}
+
+static struct slot *find_slot(const struct master *m, pid_t pid)
+{
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        if (m->slots[i]->pid == pid)
+            return m->slots[i];
+    }
+    return NULL;
+}
+
+static void reap_workers(struct master *m)
+{
+    int status;
+
+    if (getpid() == 1) {
+        pid_t pid;
+        while ((pid = process_reap_any(&status)) != 0) {
+            struct slot *slot = find_slot(m, pid);
+            if (slot != NULL)
+                on_end(m, slot, status);
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        if (m->slots[i]->pid != 0 && process_reap(m->slots[i]->pid, &status))
+            on_end(m, m->slots[i], status);
+    }
+}
+
+static void on_end(struct master *m, struct slot *slot, int status)
+{
+    uint64_t alive_us = clock_now_us() - slot->started_us;
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    bool asked = slot->state == SLOT_STOPPING;
+    bool was_ready = slot->state == SLOT_READY;
+    pid_t pid = slot->pid;
+    char reason[PROCESS_REASON_BYTES];
+
+    process_reason(status, reason);
+    if (asked) {
+        log_info(NULL, "worker %u (pid %d) %s", slot->number, (int)pid, reason);
+        slot_ended(slot, 0);
+        return;
+    }
+    if (code == EXIT_IMPORT && m->generation == 1 && !slot->was_ready) {
+        log_error(NULL, "worker %u (pid %d) could not import %s; stopping",
+                  slot->number, (int)pid, m->options->application);
+        slot_retire(slot);
+        slot_ended(slot, 0);
+        stop_all(m, EXIT_IMPORT);
+        return;
+    }
+    if (code == EXIT_RECYCLE && was_ready) {
+        log_info(NULL, "worker %u (pid %d) asked to be replaced; restarting",
+                 slot->number, (int)pid);
+        slot_ended(slot, 0);
+        return;
+    }
+    uint64_t delay_us = backoff_next(&slot->backoff, alive_us);
+    if (code == EXIT_IMPORT)
+        (void)snprintf(reason, sizeof reason, "could not import the application");
+    if (slot->retired)
+        log_warn(NULL, "worker %u (pid %d) %s", slot->number, (int)pid, reason);
+    else if (delay_us == 0)
+        log_warn(NULL, "worker %u (pid %d) %s; restarting", slot->number, (int)pid,
+                 reason);
+    else
+        log_warn(NULL, "worker %u (pid %d) %s; restarting in %.1f s", slot->number,
+                 (int)pid, reason, (double)delay_us / 1e6);
+    slot_ended(slot, delay_us);
+    if (!was_ready)
+        fail_roll(m, slot);
+}
+
+/* ---- new processes on SIGHUP ---- */
+
+static void begin_roll(struct master *m)
+{
+    if (m->stopping)
+        return;
+    if (m->roll != ROLL_NONE) {
+        m->roll_again = true;
+        return;
+    }
+    if (m->options->preload)
+        log_warn(NULL, "--preload: new processes run the application as it was loaded "
+                       "at the start");
+    if (endpoint_has_generation(m->options->bind)) {
+        if (!add_generation(m))
+            return;
+        log_info(NULL, "generation %u is starting on SIGHUP", m->generation);
+        m->roll = ROLL_GENERATION;
+        return;
+    }
+    log_info(NULL, "replacing the workers one by one on SIGHUP");
+    m->roll = ROLL_SLOTS;
+    m->roll_at = 0;
+    m->roll_replaced = false;
+}
+
+static uint64_t kill_time(const struct master *m)
+{
+    return clock_now_us() + (uint64_t)(m->options->graceful_timeout_s * 1e6) + 1;
+}
+
+/* The slot at roll_at is stopped, started and ready; then the next one's turn comes. */
+static void advance_slots(struct master *m)
+{
+    while (m->roll_at < m->slot_count) {
+        struct slot *slot = m->slots[m->roll_at];
+        if (!m->roll_replaced) {
+            if (slot->state != SLOT_STOPPING)
+                slot_stop(slot, kill_time(m));
+            if (slot->state != SLOT_WAITING)
+                return;
+            m->roll_replaced = true;
+            return;
+        }
+        if (slot->state != SLOT_READY)
+            return;
+        m->roll_at++;
+        m->roll_replaced = false;
+    }
+    log_info(NULL, "all workers are replaced");
+    m->roll = ROLL_NONE;
+}
+
+static void advance_generation(struct master *m)
+{
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        const struct slot *slot = m->slots[i];
+        if (slot->generation == m->generation && slot->state != SLOT_READY)
+            return;
+    }
+    log_info(NULL, "generation %u is ready; the one before is draining", m->generation);
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        struct slot *slot = m->slots[i];
+        if (slot->generation != m->generation) {
+            slot_retire(slot);
+            slot_stop(slot, kill_time(m));
+        }
+    }
+    m->roll = ROLL_NONE;
+}
+
+static void advance_roll(struct master *m)
+{
+    if (m->stopping)
+        return;
+    if (m->roll == ROLL_NONE && m->roll_again) {
+        m->roll_again = false;
+        begin_roll(m);
+    }
+    if (m->roll == ROLL_SLOTS)
+        advance_slots(m);
+    else if (m->roll == ROLL_GENERATION)
+        advance_generation(m);
+}
+
+/* A new process of `slot` ended before it was ready. What still runs is kept: an
+ * application that cannot start must not take the whole service down. */
+static void fail_roll(struct master *m, const struct slot *slot)
+{
+    if (m->roll == ROLL_SLOTS && m->roll_replaced && m->slots[m->roll_at] == slot) {
+        log_error(NULL, "worker %u does not start; the others are not replaced",
+                  slot->number);
+        m->roll = ROLL_NONE;
+    } else if (m->roll == ROLL_GENERATION && slot->generation == m->generation) {
+        log_error(NULL, "generation %u does not start; the one before stays",
+                  m->generation);
+        for (uint32_t i = 0; i < m->slot_count; i++) {
+            if (m->slots[i]->generation == m->generation) {
+                slot_retire(m->slots[i]);
+                slot_kill(m->slots[i]);
+                slot_stop(m->slots[i], 0);
+            }
+        }
+        m->roll = ROLL_NONE;
+    }
+}
+
+/* ---- stopping ---- */
+
+static void stop_all(struct master *m, int exit_code)
+{
+    m->stopping = true;
+    m->roll = ROLL_NONE;
+    m->exit_code = exit_code;
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        slot_retire(m->slots[i]);
+        slot_stop(m->slots[i], kill_time(m));
+    }
+}
+
+static void kill_overdue(struct master *m)
+{
+    uint64_t now_us = clock_now_us();
+
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        struct slot *slot = m->slots[i];
+        if (slot->kill_at_us == 0 || slot->kill_at_us > now_us)
+            continue;
+        log_warn(NULL, "worker %u (pid %d) did not stop within %g s; killing it",
+                 slot->number, (int)slot->pid, m->options->graceful_timeout_s);
+        slot_kill(slot);
+    }
+}
+
+static void drop_done(struct master *m)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        if (m->slots[i]->state == SLOT_DONE)
+            slot_free(&m->slots[i]);
+        else
+            m->slots[kept++] = m->slots[i];
+    }
+    m->slot_count = kept;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT
+ * The rows of banyan-app's command line, and what must hold between them. */
+#include "appserver/options.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "protocol/base/log.h"
+
+enum { EXIT_USAGE = 2 };
+
+#define ROW(field) offsetof(struct app_options, field)
+/* clang-format off */
+static const struct option_row ROWS[] = {
+    {"bind", 'b', OPTION_TEXT, ROW(bind), "ENDPOINT", NULL, 0, 0, "Application server",
+     "where proxies find it: ipc:///path or tcp://host:port; {n} becomes the process "
+     "number, {g} the generation; tcp:// without {n} counts the port up"},
+    {"processes", 0, OPTION_COUNT, ROW(processes), "N", "1", 1, 1024, NULL,
+     "processes that share nothing"},
+    {"threads", 0, OPTION_COUNT, ROW(threads), "N", "16", 1, 4096, NULL,
+     "requests that run at once in each process"},
+    {"threads-max", 0, OPTION_COUNT, ROW(threads_max), "N", "0", 0, 4096, NULL,
+     "threads a process may grow to while all are blocked; 0: as --threads"},
+    {"pool", 0, OPTION_TEXT, ROW(pool), "NAME", "default", 0, 0, NULL,
+     "the pool it says it belongs to"},
+    {"interface", 0, OPTION_TEXT, ROW(interface), "NAME", "auto", 0, 0, NULL,
+     "what the application speaks: auto or wsgi"},
+    {"insecure", 0, OPTION_FLAG, ROW(insecure), NULL, NULL, 0, 0, NULL,
+     "allow tcp:// on other than loopback addresses, without keys"},
+
+    {"chdir", 0, OPTION_TEXT, ROW(chdir), "DIR", NULL, 0, 0, "Python",
+     "go there first; modules are found there"},
+    {"pythonpath", 0, OPTION_TEXT, ROW(pythonpath), "DIRS", NULL, 0, 0, NULL,
+     "more directories with modules, separated by colons"},
+    {"python", 0, OPTION_TEXT, ROW(python), "PATH", NULL, 0, 0, NULL,
+     "the interpreter; default: $VIRTUAL_ENV/bin/python, else python3 on PATH"},
+    {"embedded", 0, OPTION_FLAG, ROW(embedded), NULL, NULL, 0, 0, NULL,
+     "run in the Python library that banyan-app was linked with"},
+    {"env", 'e', OPTION_LIST, ROW(env), "NAME=VALUE", NULL, 0, 0, NULL,
+     "set in the environment before the application is imported"},
+    {"preload", 0, OPTION_FLAG, ROW(preload), NULL, NULL, 0, 0, NULL,
+     "import the application once, before the processes are forked"},
+
+    {"timeout", 0, OPTION_SECONDS, ROW(timeout_s), "SECONDS", "30", 0, 86400, "Limits",
+     "a request that runs longer gets an exception, then its process is replaced; "
+     "0: never"},
+    {"graceful-timeout", 0, OPTION_SECONDS, ROW(graceful_timeout_s), "SECONDS", "30",
+     0, 86400, NULL, "how long running requests may take after SIGTERM"},
+    {"max-requests", 0, OPTION_COUNT, ROW(max_requests), "N", "0", 0, 1e15, NULL,
+     "replace a process after so many requests; 0: never"},
+    {"max-requests-jitter", 0, OPTION_COUNT, ROW(max_requests_jitter), "N", "0",
+     0, 1e15, NULL,
+     "up to so many more, by chance, so that not all are replaced at once"},
+    {"max-memory", 0, OPTION_SIZE, ROW(max_memory_bytes), "SIZE", "0", 0, 0, NULL,
+     "replace a process whose memory grew past it; 0: never"},
+
+    {"log-level", 0, OPTION_TEXT, ROW(log_level), "LEVEL", "info", 0, 0, "Running",
+     "error, warning, info or debug"},
+    {"sched-batch", 0, OPTION_FLAG, ROW(sched_batch), NULL, NULL, 0, 0, NULL,
+     "ask the kernel for longer time slices and fewer wake-ups"},
+    {"ready-fd", 0, OPTION_COUNT, ROW(ready_fd), "FD", "-1", -1, 1048576, NULL,
+     "write a line `ready N PID ENDPOINT` to this descriptor for each process that "
+     "serves"},
+    {"help", 'h', OPTION_FLAG, ROW(help), NULL, NULL, 0, 0, NULL, "this text"},
+    {"version", 'V', OPTION_FLAG, ROW(version), NULL, NULL, 0, 0, NULL, "the version"},
+};
+/* clang-format on */
+#undef ROW
+
+const struct option_table app_option_table = {
+    .program = "banyan-app",
+    .synopsis = "[OPTIONS] --bind ENDPOINT MODULE:APP",
+    .summary = "Serves a Python web application to Banyan's proxies.",
+    .rows = ROWS,
+    .row_count = sizeof ROWS / sizeof ROWS[0],
+};
+
+static bool check_options(const struct app_options *o, struct buf *message);
+static bool check_bind(const struct app_options *o, struct buf *message);
+
+bool app_options_read(int argc,
+                      char **argv,
+                      struct app_options *ret_options,
+                      int *ret_code)
+{
+    struct buf message;
+    int rest = argc;
+    bool good = false;
+
+    buf_init(&message, 0);
+    memset(ret_options, 0, sizeof *ret_options);
+    enum err e =
+        option_parse(&app_option_table, argc, argv, ret_options, &rest, &message);
+    if (e != ERR_NONE) {
+        *ret_code = EXIT_USAGE;
+    } else if (ret_options->help) {
+        option_help(&app_option_table, stdout);
+        *ret_code = 0;
+    } else if (ret_options->version) {
+        (void)printf("banyan-app %s\n", BANYAN_VERSION);
+        *ret_code = 0;
+    } else if (argc - rest != 1) {
+        buf_addf(&message, argc == rest
+                               ? "MODULE:APP is missing, e.g. banyan-app --bind "
+                                 "ipc:///tmp/demo.sock demo:app"
+                               : "one MODULE:APP is expected");
+        *ret_code = EXIT_USAGE;
+    } else {
+        ret_options->application = argv[rest];
+        good = check_options(ret_options, &message);
+        *ret_code = good ? 0 : EXIT_USAGE;
+    }
+    if (buf_len(&message) > 0)
+        (void)fprintf(stderr, "banyan-app: %.*s\n", SLICE_FMT(buf_slice(&message)));
+    buf_fini(&message);
+    return good;
+}
+
+static bool check_options(const struct app_options *o, struct buf *message)
+{
+    enum log_level level;
+
+    if (!check_bind(o, message))
+        return false;
+    if (!log_parse_level(o->log_level, &level)) {
+        buf_addf(message, "--log-level %s: error, warning, info or debug is expected",
+                 o->log_level);
+        return false;
+    }
+    if (strcmp(o->interface, "auto") != 0 && strcmp(o->interface, "wsgi") != 0) {
+        buf_addf(message, "--interface %s: auto or wsgi is expected", o->interface);
+        return false;
+    }
+    if (o->threads_max != 0 && o->threads_max < o->threads) {
+        buf_addf(message, "--threads-max %jd is less than --threads %jd",
+                 (intmax_t)o->threads_max, (intmax_t)o->threads);
+        return false;
+    }
+    for (size_t i = 0; i < o->env.count; i++) {
+        const char *equals = strchr(o->env.items[i], '=');
+        if (equals == NULL || equals == o->env.items[i]) {
+            buf_addf(message, "--env %s: NAME=VALUE is expected", o->env.items[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_bind(const struct app_options *o, struct buf *message)
+{
+    if (o->bind == NULL) {
+        buf_addf(message, "--bind is missing, e.g. --bind ipc:///tmp/demo-{n}.sock");
+        return false;
+    }
+    if (strncmp(o->bind, "ipc://", 6) == 0 && o->processes > 1 &&
+        strstr(o->bind, "{n}") == NULL) {
+        buf_addf(message, "--bind %s: with more than one process the path needs {n}",
+                 o->bind);
+        return false;
+    }
+    return true;
+}

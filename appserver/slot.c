@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT
+ * The life of one worker's place. */
+#include "appserver/slot.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "appserver/endpoint.h"
+#include "protocol/base/clock.h"
+#include "protocol/base/log.h"
+#include "protocol/base/mem.h"
+
+enum { SLOT_MAGIC = 0x510a7b1d };
+
+#define BIT(state) (1U << (state))
+/* Which states may follow. */
+static const struct {
+    const char *name;
+    unsigned next;
+} STATES[] = {
+    [SLOT_WAITING] = {"waiting", BIT(SLOT_STARTING) | BIT(SLOT_DONE)},
+    [SLOT_STARTING] = {"starting", BIT(SLOT_READY) | BIT(SLOT_STOPPING) |
+                                       BIT(SLOT_WAITING) | BIT(SLOT_DONE)},
+    [SLOT_READY] = {"ready", BIT(SLOT_STOPPING) | BIT(SLOT_WAITING) | BIT(SLOT_DONE)},
+    [SLOT_STOPPING] = {"stopping", BIT(SLOT_WAITING) | BIT(SLOT_DONE)},
+    [SLOT_DONE] = {"done", 0},
+};
+
+static void set_state(struct slot *slot, enum slot_state state);
+static void close_fd(int *fd_p);
+static void remember_socket(struct slot *slot);
+static void remove_socket(const struct slot *slot);
+
+struct slot *slot_new(const char *bind, uint32_t number, uint32_t generation)
+{
+    char *endpoint = endpoint_expand(bind, number, generation);
+    if (endpoint == NULL)
+        return NULL;
+    struct slot *slot = mem_zalloc(sizeof *slot);
+    slot->magic = SLOT_MAGIC;
+    slot->number = number;
+    slot->generation = generation;
+    slot->endpoint = endpoint;
+    slot->ready_fd = -1;
+    return slot;
+}
+
+void slot_free(struct slot **slot_p)
+{
+    struct slot *slot = take(*slot_p);
+    if (slot == NULL)
+        return;
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    ASSERT(slot->pid == 0);
+    remove_socket(slot);
+    slot->magic = 0;
+    mem_free(&slot->endpoint);
+    mem_free(&slot);
+}
+
+void slot_started(struct slot *slot, pid_t pid, int ready_fd)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    slot->pid = pid;
+    slot->ready_fd = ready_fd;
+    slot->started_us = clock_now_us();
+    set_state(slot, SLOT_STARTING);
+}
+
+bool slot_read_ready(struct slot *slot)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    char byte;
+    ssize_t got;
+    do {
+        got = read(slot->ready_fd, &byte, 1);
+    } while (got < 0 && errno == EINTR);
+    /* Closed without a word: the process is ending, waitpid tells how. */
+    close_fd(&slot->ready_fd);
+    if (got != 1 || slot->state != SLOT_STARTING)
+        return false;
+    slot->was_ready = true;
+    remember_socket(slot);
+    set_state(slot, SLOT_READY);
+    return true;
+}
+
+void slot_ended(struct slot *slot, uint64_t delay_us)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    slot->pid = 0;
+    slot->kill_at_us = 0;
+    close_fd(&slot->ready_fd);
+    slot->start_at_us = clock_now_us() + delay_us;
+    set_state(slot, slot->retired ? SLOT_DONE : SLOT_WAITING);
+}
+
+void slot_stop(struct slot *slot, uint64_t kill_at_us)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    switch (slot->state) {
+    case SLOT_WAITING:
+        slot->start_at_us = 0;
+        if (slot->retired)
+            set_state(slot, SLOT_DONE);
+        break;
+    case SLOT_STARTING:
+        slot_kill(slot);
+        break;
+    case SLOT_READY:
+        (void)kill(slot->pid, SIGTERM);
+        slot->kill_at_us = kill_at_us;
+        set_state(slot, SLOT_STOPPING);
+        break;
+    case SLOT_STOPPING:
+        if (kill_at_us < slot->kill_at_us)
+            slot->kill_at_us = kill_at_us;
+        break;
+    case SLOT_DONE:
+        break;
+    }
+}
+
+void slot_kill(struct slot *slot)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    if (slot->pid == 0)
+        return;
+    (void)kill(slot->pid, SIGKILL);
+    slot->kill_at_us = 0;
+    if (slot->state != SLOT_STOPPING)
+        set_state(slot, SLOT_STOPPING);
+}
+
+void slot_retire(struct slot *slot)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    slot->retired = true;
+}
+
+static void set_state(struct slot *slot, enum slot_state state)
+{
+    ASSERT((STATES[slot->state].next & BIT(state)) != 0);
+    log_debug(NULL, "worker %u of generation %u: %s -> %s", slot->number,
+              slot->generation, STATES[slot->state].name, STATES[state].name);
+    slot->state = state;
+}
+
+static void close_fd(int *fd_p)
+{
+    if (*fd_p >= 0)
+        (void)close(*fd_p);
+    *fd_p = -1;
+}
+
+/* A path may belong to another program by the time we leave; the inode tells. */
+static void remember_socket(struct slot *slot)
+{
+    const char *path = endpoint_path(slot->endpoint);
+    struct stat st;
+
+    if (path == NULL || lstat(path, &st) != 0)
+        return;
+    slot->socket_device = st.st_dev;
+    slot->socket_inode = st.st_ino;
+}
+
+static void remove_socket(const struct slot *slot)
+{
+    const char *path = endpoint_path(slot->endpoint);
+    struct stat st;
+
+    if (path == NULL || slot->socket_inode == 0 || lstat(path, &st) != 0)
+        return;
+    if (st.st_dev == slot->socket_device && st.st_ino == slot->socket_inode)
+        (void)unlink(path);
+}

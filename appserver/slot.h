@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ * A worker process's place in the master: the endpoint, the process that fills it now,
+ * and when the next one is due. Forking is the master's; a slot keeps what became of
+ * it. */
+#ifndef APPSERVER_SLOT_H
+#define APPSERVER_SLOT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "protocol/base/check.h"
+#include "protocol/base/process.h"
+
+/*   WAITING -> STARTING -> READY
+ *      ^          |          |
+ *      |          v          v
+ *      +------ STOPPING <----+         any -> WAITING: died; any -> DONE: died, retired
+ */
+enum slot_state {
+    SLOT_WAITING,  /* no process until start_at_us */
+    SLOT_STARTING, /* forked, not ready */
+    SLOT_READY,
+    SLOT_STOPPING, /* told to drain; killed at kill_at_us */
+    SLOT_DONE,     /* no process, none to come */
+};
+
+struct slot {
+    uint32_t magic;
+    uint32_t number, generation;
+    char *endpoint; /* owned */
+    enum slot_state state;
+    bool retired;         /* the process is the last one here */
+    bool was_ready;       /* some process of it was */
+    pid_t pid;            /* 0: none */
+    int ready_fd;         /* -1: none; readable when ready, or never to be */
+    uint64_t start_at_us; /* WAITING */
+    uint64_t started_us;  /* of the last process */
+    uint64_t kill_at_us;  /* STOPPING */
+    struct backoff backoff;
+    uint64_t socket_device, socket_inode; /* of the endpoint's file, once ready */
+};
+
+/* NULL: the endpoint has no port left for this number. WAITING, due at once. */
+MUST_CHECK struct slot *
+slot_new(const char *bind, uint32_t number, uint32_t generation);
+/* Its process must be gone. Removes the endpoint's file if it is still the one that our
+ * process made. */
+void slot_free(struct slot **slot_p);
+
+/* The master forked `pid`; `ready_fd` is taken. */
+void slot_started(struct slot *slot, pid_t pid, int ready_fd);
+/* ready_fd is readable. True: the process is ready now. */
+MUST_CHECK bool slot_read_ready(struct slot *slot);
+/* The process was reaped: closes what belonged to it. DONE when retired, else WAITING
+ * with `delay_us` from now. */
+void slot_ended(struct slot *slot, uint64_t delay_us);
+
+/* SIGTERM now, SIGKILL at `kill_at_us`; a process that serves nothing yet gets SIGKILL
+ * at once; a waiting slot is due at once, or DONE when retired. */
+void slot_stop(struct slot *slot, uint64_t kill_at_us);
+void slot_kill(struct slot *slot);
+/* The process is not replaced when it ends. */
+void slot_retire(struct slot *slot);
+
+#endif

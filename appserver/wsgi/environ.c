@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT
+ * Request frame -> environ.
+ *
+ * The template holds every key that each request has, so that the copy is made with
+ * room for the header fields and most of it is overwritten in place. A memo keeps the
+ * last str of a value: clients repeat themselves, and comparing is cheaper than making.
+ */
+#include <Python.h>
+
+#include "appserver/wsgi/environ.h"
+
+#include "appserver/interp/names.h"
+#include "appserver/interp/own.h"
+#include "appserver/interp/text.h"
+#include "appserver/wsgi/early_hints.h"
+#include "appserver/wsgi/errors.h"
+#include "appserver/wsgi/file_wrapper.h"
+#include "appserver/wsgi/input.h"
+#include "protocol/base/clock.h"
+#include "protocol/base/mem.h"
+
+enum {
+    MEMO_BYTES = 512,      /* longer values are not kept */
+    KEY_CACHE_SLOTS = 256, /* of fields without a number; a power of two */
+    KEY_NAME_BYTES = 64,   /* longer names are not cached */
+};
+
+/* The environ key of a field without a number; direct-mapped by a hash of the name. */
+struct key_slot {
+    uint8_t length; /* 0: empty */
+    char name[KEY_NAME_BYTES];
+    PyObject *key; /* owned */
+};
+
+struct environ_maker {
+    uint32_t magic;
+    PyObject *template;
+    PyObject *empty_input;
+    /* memos, owned */
+    PyObject *field[HEADER_COUNT];
+    PyObject *path, *target, *query, *remote_addr, *remote_port;
+    uint16_t remote_port_number;
+    /* what SERVER_NAME and SERVER_PORT were made from, and the two; owned */
+    PyObject *host, *server_name, *server_port;
+    struct buf scratch; /* a decoded path, a key */
+    struct key_slot keys[KEY_CACHE_SLOTS];
+};
+
+enum { ENVIRON_MAGIC = 0x656e7672 };
+
+static bool fill_template(struct environ_maker *m, const struct environ_options *o);
+static bool set_target(struct environ_maker *m, PyObject *d, struct slice target);
+static PyObject *decode_path(struct environ_maker *m, struct slice path);
+static bool set_protocol(PyObject *d, const struct frame_request *f);
+static bool
+set_peer(struct environ_maker *m, PyObject *d, const struct frame_request *f);
+static bool set_length(PyObject *d, const struct frame_request *f);
+static bool
+set_server(struct environ_maker *m, PyObject *d, const struct frame_request *f);
+static bool update_server(struct environ_maker *m, PyObject *host);
+static bool set_banyan(PyObject *d, const struct request *r);
+static bool set_fields(struct environ_maker *m, PyObject *d, struct header_list fields);
+static bool set_field(struct environ_maker *m, PyObject *d, const struct header *h);
+static bool join_field(PyObject *d, PyObject *key, uint8_t number, PyObject *value);
+static PyObject *find_key(struct environ_maker *m, struct slice name);
+static PyObject *make_key(struct environ_maker *m, struct slice name);
+static PyObject *method_text(struct slice method);
+static PyObject *memo_text(PyObject **memo, struct slice s);
+static PyObject *number_text(uint32_t number);
+
+struct environ_maker *environ_maker_new(const struct environ_options *options)
+{
+    struct environ_maker *m = mem_zalloc(sizeof *m);
+
+    m->magic = ENVIRON_MAGIC;
+    buf_init(&m->scratch, 0);
+    m->template = PyDict_New();
+    m->empty_input = input_new();
+    if (m->template == NULL || m->empty_input == NULL || !fill_template(m, options))
+        environ_maker_free(&m);
+    return m;
+}
+
+void environ_maker_free(struct environ_maker **maker_p)
+{
+    struct environ_maker *m = take(*maker_p);
+
+    if (m == NULL)
+        return;
+    CHECK_OBJ(m, ENVIRON_MAGIC);
+    m->magic = 0;
+    for (size_t i = 0; i < HEADER_COUNT; i++)
+        Py_CLEAR(m->field[i]);
+    for (size_t i = 0; i < KEY_CACHE_SLOTS; i++)
+        Py_CLEAR(m->keys[i].key);
+    Py_CLEAR(m->path);
+    Py_CLEAR(m->target);
+    Py_CLEAR(m->query);
+    Py_CLEAR(m->remote_addr);
+    Py_CLEAR(m->remote_port);
+    Py_CLEAR(m->host);
+    Py_CLEAR(m->server_name);
+    Py_CLEAR(m->server_port);
+    Py_CLEAR(m->empty_input);
+    Py_CLEAR(m->template);
+    buf_fini(&m->scratch);
+    mem_free(&m);
+}
+
+PyObject *
+environ_make(struct environ_maker *m, const struct request *request, PyObject *input)
+{
+    const struct frame_request *f = request_frame(request);
+    py_own PyObject *d = PyDict_Copy(m->template);
+
+    if (d == NULL || !set_protocol(d, f) || !set_target(m, d, f->target) ||
+        !set_peer(m, d, f) || !set_fields(m, d, f->headers) || !set_server(m, d, f) ||
+        !set_banyan(d, request))
+        return NULL;
+    if (input != NULL &&
+        (PyDict_SetItem(d, name_wsgi_input, input) < 0 || !set_length(d, f)))
+        return NULL;
+    return py_take(d);
+}
+
+/* `value` is taken; NULL: an exception is set. */
+static bool set_new(PyObject *d, PyObject *key, PyObject *value)
+{
+    if (value == NULL)
+        return false;
+    int bad = PyDict_SetItem(d, key, value);
+    Py_DECREF(value);
+    return bad == 0;
+}
+
+static bool fill_template(struct environ_maker *m, const struct environ_options *o)
+{
+    PyObject *d = m->template;
+    PyObject *const yes = Py_True, *const no = Py_False;
+
+    /* These are overwritten by each request; here they only make room. */
+    PyObject *const always[] = {
+        name_REQUEST_METHOD,    name_PATH_INFO,   name_QUERY_STRING,
+        name_REQUEST_URI,       name_RAW_URI,     name_SERVER_PROTOCOL,
+        name_SERVER_NAME,       name_SERVER_PORT, name_REMOTE_ADDR,
+        name_banyan_request_id,
+    };
+    for (size_t i = 0; i < sizeof always / sizeof always[0]; i++)
+        if (PyDict_SetItem(d, always[i], name_empty) < 0)
+            return false;
+    return set_new(d, name_banyan_queue_time, PyFloat_FromDouble(0)) &&
+           set_new(d, name_SERVER_SOFTWARE,
+                   PyUnicode_FromString("banyan/" BANYAN_VERSION)) &&
+           set_new(d, name_GATEWAY_INTERFACE, Py_NewRef(name_CGI_1_1)) &&
+           set_new(d, name_SCRIPT_NAME, Py_NewRef(name_empty)) &&
+           set_new(d, name_wsgi_version, Py_BuildValue("(ii)", 1, 0)) &&
+           set_new(d, name_wsgi_url_scheme, Py_NewRef(name_http)) &&
+           set_new(d, name_wsgi_input, Py_NewRef(m->empty_input)) &&
+           set_new(d, name_wsgi_input_terminated, Py_NewRef(yes)) &&
+           set_new(d, name_wsgi_errors, errors_new()) &&
+           set_new(d, name_wsgi_multithread, Py_NewRef(o->is_multithread ? yes : no)) &&
+           set_new(d, name_wsgi_multiprocess,
+                   Py_NewRef(o->is_multiprocess ? yes : no)) &&
+           set_new(d, name_wsgi_run_once, Py_NewRef(no)) &&
+           set_new(d, name_wsgi_file_wrapper, Py_NewRef(file_wrapper_type())) &&
+           set_new(d, name_wsgi_early_hints, early_hints_new());
+}
+
+/* PATH_INFO is decoded once, QUERY_STRING and the whole stay as they came. */
+static bool set_target(struct environ_maker *m, PyObject *d, struct slice target)
+{
+    const char *mark = memchr(target.ptr, '?', target.len);
+    struct slice path = target, query = {"", 0};
+
+    if (mark != NULL) {
+        path.len = (size_t)(mark - target.ptr);
+        query = slice_of(mark + 1, target.len - path.len - 1);
+    }
+    py_own PyObject *whole = memo_text(&m->target, target);
+    if (whole == NULL || PyDict_SetItem(d, name_REQUEST_URI, whole) < 0 ||
+        PyDict_SetItem(d, name_RAW_URI, whole) < 0)
+        return false;
+    bool is_plain = memchr(path.ptr, '%', path.len) == NULL;
+    PyObject *decoded = !is_plain      ? decode_path(m, path)
+                        : mark == NULL ? Py_NewRef(whole)
+                                       : memo_text(&m->path, path);
+    return set_new(d, name_PATH_INFO, decoded) &&
+           set_new(d, name_QUERY_STRING,
+                   query.len == 0 ? Py_NewRef(name_empty)
+                                  : memo_text(&m->query, query));
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+        return (c | 0x20) - 'a' + 10;
+    return -1;
+}
+
+/* A percent sign without two digits stays as it is. */
+static PyObject *decode_path(struct environ_maker *m, struct slice path)
+{
+    buf_clear(&m->scratch);
+    if (!buf_reserve(&m->scratch, path.len))
+        return PyErr_NoMemory();
+    char *out = buf_tail(&m->scratch);
+    for (size_t i = 0; i < path.len; i++) {
+        int high = -1, low = -1;
+        if (path.ptr[i] == '%' && path.len - i > 2) {
+            high = hex_digit(path.ptr[i + 1]);
+            low = hex_digit(path.ptr[i + 2]);
+        }
+        if (high < 0 || low < 0) {
+            *out++ = path.ptr[i];
+        } else {
+            *out++ = (char)(high << 4 | low);
+            i += 2;
+        }
+    }
+    buf_commit(&m->scratch, (size_t)(out - buf_tail(&m->scratch)));
+    return text_new(buf_slice(&m->scratch));
+}
+
+static bool set_protocol(PyObject *d, const struct frame_request *f)
+{
+    PyObject *const version = f->minor == 0   ? name_HTTP_1_0
+                              : f->minor == 1 ? name_HTTP_1_1
+                                              : name_HTTP_2_0;
+
+    if (slice_eq(f->scheme, SLICE("https")) &&
+        PyDict_SetItem(d, name_wsgi_url_scheme, name_https) < 0)
+        return false;
+    return set_new(d, name_REQUEST_METHOD, method_text(f->method)) &&
+           PyDict_SetItem(d, name_SERVER_PROTOCOL, version) == 0;
+}
+
+static bool
+set_peer(struct environ_maker *m, PyObject *d, const struct frame_request *f)
+{
+    if (!set_new(d, name_REMOTE_ADDR, memo_text(&m->remote_addr, f->client_addr)))
+        return false;
+    if (f->client_port == 0)
+        return true;
+    if (m->remote_port == NULL || m->remote_port_number != f->client_port) {
+        py_replace(&m->remote_port, number_text(f->client_port));
+        m->remote_port_number = f->client_port;
+    }
+    return m->remote_port != NULL &&
+           PyDict_SetItem(d, name_REMOTE_PORT, m->remote_port) == 0;
+}
+
+/* A chunked body that the edge gathered has a length, though no field says so. */
+static bool set_length(PyObject *d, const struct frame_request *f)
+{
+    char digits[24];
+
+    if (f->body_form == BODY_UNKNOWN || PyDict_Contains(d, name_CONTENT_LENGTH) != 0)
+        return !PyErr_Occurred();
+    uint64_t length = f->body_form == BODY_INLINE ? f->body.len : f->body_length;
+    int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)length);
+    return set_new(d, name_CONTENT_LENGTH, text_new(slice_of(digits, (size_t)n)));
+}
+
+/* SERVER_NAME and SERVER_PORT: what the client called us, or, when it did not say, the
+ * address it came in on. */
+static bool
+set_server(struct environ_maker *m, PyObject *d, const struct frame_request *f)
+{
+    py_own PyObject *host =
+        Py_XNewRef(PyDict_GetItemWithError(d, name_field[HEADER_HOST]));
+
+    if (host == NULL) {
+        bool is_path = f->server_addr.len == 0 || f->server_addr.ptr[0] == '/';
+        return set_new(d, name_SERVER_NAME,
+                       is_path ? Py_NewRef(name_localhost)
+                               : text_new(f->server_addr)) &&
+               set_new(d, name_SERVER_PORT,
+                       is_path ? Py_NewRef(name_port_80) : number_text(f->server_port));
+    }
+    if (host != m->host && !update_server(m, host))
+        return false;
+    return PyDict_SetItem(d, name_SERVER_NAME, m->server_name) == 0 &&
+           PyDict_SetItem(d, name_SERVER_PORT,
+                          m->server_port != NULL                ? m->server_port
+                          : slice_eq(f->scheme, SLICE("https")) ? name_port_443
+                                                                : name_port_80) == 0;
+}
+
+/* "example.com:8000", "[::1]:8000"; without a port it is the scheme's. */
+static bool update_server(struct environ_maker *m, PyObject *host)
+{
+    struct slice text;
+
+    if (!text_latin1(host, &text))
+        text = slice_of("", 0);
+    size_t colon = text.len;
+    while (colon > 0 && text.ptr[colon - 1] >= '0' && text.ptr[colon - 1] <= '9')
+        colon--;
+    bool has_port = colon > 0 && text.ptr[colon - 1] == ':' && colon < text.len;
+    size_t name_len = has_port ? colon - 1 : text.len;
+    if (!has_port && name_len > 0 && text.ptr[name_len - 1] == ':')
+        name_len--;
+    py_replace(&m->host, NULL);
+    py_replace(&m->server_port, NULL);
+    py_replace(&m->server_name, text_new(slice_of(text.ptr, name_len)));
+    if (m->server_name == NULL)
+        return false;
+    if (has_port) {
+        m->server_port = text_new(slice_of(text.ptr + colon, text.len - colon));
+        if (m->server_port == NULL)
+            return false;
+    }
+    m->host = Py_NewRef(host);
+    return true;
+}
+
+static bool set_banyan(PyObject *d, const struct request *r)
+{
+    uint64_t queued_us = request_queued_us(r), now_us = clock_now_us();
+    double waited_s =
+        queued_us == 0 || queued_us > now_us ? 0 : (double)(now_us - queued_us) / 1e6;
+
+    return set_new(d, name_banyan_request_id, text_new(request_frame(r)->id)) &&
+           set_new(d, name_banyan_queue_time, PyFloat_FromDouble(waited_s));
+}
+
+static bool set_fields(struct environ_maker *m, PyObject *d, struct header_list fields)
+{
+    struct header h;
+
+    while (header_next(&fields, &h))
+        if (!set_field(m, d, &h))
+            return false;
+    return true;
+}
+
+/* Not kept longer than its request. */
+static bool is_secret(uint8_t number)
+{
+    return number == HEADER_COOKIE || number == HEADER_AUTHORIZATION;
+}
+
+static bool set_field(struct environ_maker *m, PyObject *d, const struct header *h)
+{
+    bool is_numbered = h->number != HEADER_NONE;
+    py_own PyObject *key =
+        is_numbered ? Py_XNewRef(name_field[h->number]) : find_key(m, h->name);
+
+    if (key == NULL)
+        return !PyErr_Occurred(); /* a name that may not become a key */
+    py_own PyObject *value = is_numbered && !is_secret(h->number)
+                                 ? memo_text(&m->field[h->number], h->value)
+                                 : text_new(h->value);
+    if (value == NULL)
+        return false;
+    Py_ssize_t before = PyDict_GET_SIZE(d);
+    if (PyDict_SetDefault(d, key, value) == NULL)
+        return false;
+    return PyDict_GET_SIZE(d) > before || join_field(d, key, h->number, value);
+}
+
+/* A field that came before: a list, by RFC 9110 section 5.3. */
+static bool join_field(PyObject *d, PyObject *key, uint8_t number, PyObject *value)
+{
+    py_own PyObject *first = Py_XNewRef(PyDict_GetItemWithError(d, key));
+
+    if (first == NULL || number == HEADER_CONTENT_LENGTH)
+        return first != NULL;
+    return set_new(d, key,
+                   PyUnicode_FromFormat(number == HEADER_COOKIE ? "%U; %U" : "%U,%U",
+                                        first, value));
+}
+
+/* New reference; NULL without an exception: the field is left out. */
+static PyObject *find_key(struct environ_maker *m, struct slice name)
+{
+    uint32_t hash = 2166136261u;
+
+    if (name.len == 0 || name.len > KEY_NAME_BYTES)
+        return make_key(m, name);
+    for (size_t i = 0; i < name.len; i++)
+        hash = (hash ^ (unsigned char)name.ptr[i]) * 16777619u;
+    struct key_slot *slot = &m->keys[(hash ^ hash >> 16) % KEY_CACHE_SLOTS];
+    if (slot->length == name.len && memcmp(slot->name, name.ptr, name.len) == 0)
+        return Py_NewRef(slot->key);
+    PyObject *key = make_key(m, name);
+    if (key != NULL) {
+        slot->length = (uint8_t)name.len;
+        memcpy(slot->name, name.ptr, name.len);
+        py_replace(&slot->key, Py_NewRef(key));
+    }
+    return key;
+}
+
+/* Only letters, digits and "-" have a key of their own: "_" would make X_Foo speak for
+ * X-Foo. Proxy would become HTTP_PROXY, which programs take for their own
+ * configuration. */
+static PyObject *make_key(struct environ_maker *m, struct slice name)
+{
+    if (name.len == 0 || slice_eq_nocase(name, SLICE("proxy")))
+        return NULL;
+    uint8_t number = header_number(name); /* a known name may come spelled out */
+    if (number != HEADER_NONE)
+        return Py_NewRef(name_field[number]);
+    buf_clear(&m->scratch);
+    buf_add(&m->scratch, SLICE("HTTP_"));
+    if (!buf_reserve(&m->scratch, name.len))
+        return PyErr_NoMemory();
+    char *out = buf_tail(&m->scratch);
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+        if (c >= 'a' && c <= 'z')
+            c = (char)(c - 'a' + 'A');
+        else if (c == '-')
+            c = '_';
+        else if (!((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')))
+            return NULL;
+        *out++ = c;
+    }
+    buf_commit(&m->scratch, name.len);
+    return text_new(buf_slice(&m->scratch));
+}
+
+/* New reference. */
+static PyObject *method_text(struct slice method)
+{
+    switch (method.len) {
+    case 3:
+        if (memcmp(method.ptr, "GET", 3) == 0)
+            return Py_NewRef(name_GET);
+        if (memcmp(method.ptr, "PUT", 3) == 0)
+            return Py_NewRef(name_PUT);
+        break;
+    case 4:
+        if (memcmp(method.ptr, "POST", 4) == 0)
+            return Py_NewRef(name_POST);
+        if (memcmp(method.ptr, "HEAD", 4) == 0)
+            return Py_NewRef(name_HEAD);
+        break;
+    case 5:
+        if (memcmp(method.ptr, "PATCH", 5) == 0)
+            return Py_NewRef(name_PATCH);
+        break;
+    case 6:
+        if (memcmp(method.ptr, "DELETE", 6) == 0)
+            return Py_NewRef(name_DELETE);
+        break;
+    case 7:
+        if (memcmp(method.ptr, "OPTIONS", 7) == 0)
+            return Py_NewRef(name_OPTIONS);
+        break;
+    default:
+        break;
+    }
+    return text_new(method);
+}
+
+/* New reference. */
+static PyObject *memo_text(PyObject **memo, struct slice s)
+{
+    if (*memo != NULL && (size_t)PyUnicode_GET_LENGTH(*memo) == s.len &&
+        memcmp(PyUnicode_1BYTE_DATA(*memo), s.ptr, s.len) == 0)
+        return Py_NewRef(*memo);
+    PyObject *text = text_new(s);
+    if (text != NULL && s.len <= MEMO_BYTES && s.len > 0)
+        py_replace(memo, Py_NewRef(text));
+    return text;
+}
+
+/* New reference. */
+static PyObject *number_text(uint32_t number)
+{
+    char digits[12];
+    size_t at = sizeof digits;
+
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return text_new(slice_of(digits + at, sizeof digits - at));
+}

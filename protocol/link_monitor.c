@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT
+ * What became of a link's connections, from ZeroMQ's socket monitor.
+ *
+ * The monitor names a connection by its descriptor, a message names its sender by its
+ * routing id and by the descriptor it came over, and descriptors are used again at
+ * once. On a bound link the two are matched here, once per connection: the reports that
+ * precede a peer's first message are read before the message is believed, so that a
+ * DOWN always names the peer that is gone and nothing of that peer comes after. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "protocol/base/mem.h"
+#include "protocol/link_priv.h"
+
+enum {
+    HANDSHAKE_FAILED = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_AUTH,
+    BOUND_EVENTS = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | HANDSHAKE_FAILED,
+    CONNECTING_EVENTS = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
+                        ZMQ_EVENT_DISCONNECTED | HANDSHAKE_FAILED,
+};
+
+static bool open_look_ahead(struct monitor *m);
+static void set_look_ahead(struct monitor *m, bool on);
+static void read_reports(struct monitor *m);
+static bool read_report(struct monitor *m, unsigned *ret_event, int *ret_value);
+static void on_bound_report(struct monitor *m, unsigned event, int fd);
+static void on_connecting_report(struct monitor *m, unsigned event, int fd);
+static struct connection *find_fd(const struct monitor *m, int fd);
+static void add_connection(struct monitor *m, int fd);
+static void drop_connection(struct monitor *m, struct connection *c);
+static void
+push_event(struct monitor *m, enum link_event_kind kind, int fd, uint32_t peer);
+
+bool monitor_init(struct monitor *m, void *context, struct link *link)
+{
+    static atomic_uint next_name;
+    char name[48];
+    (void)snprintf(name, sizeof name, "inproc://link-monitor-%u",
+                   atomic_fetch_add(&next_name, 1));
+
+    *m = MONITOR_NONE;
+    m->is_bound = link->shape == LINK_ROUTER;
+    if (zmq_socket_monitor(link->socket, name,
+                           m->is_bound ? BOUND_EVENTS : CONNECTING_EVENTS) != 0)
+        return false;
+    m->socket = zmq_socket(context, ZMQ_PAIR);
+    if (m->socket == NULL)
+        return false;
+    /* Without a limit: a full monitor would stop ZeroMQ's I/O thread. */
+    int none = 0;
+    size_t size = sizeof m->socket_fd;
+    if (zmq_setsockopt(m->socket, ZMQ_LINGER, &none, sizeof none) != 0 ||
+        zmq_setsockopt(m->socket, ZMQ_RCVHWM, &none, sizeof none) != 0 ||
+        zmq_connect(m->socket, name) != 0 ||
+        zmq_getsockopt(m->socket, ZMQ_FD, &m->socket_fd, &size) != 0)
+        return false;
+    m->wait_fd = m->socket_fd;
+    return !m->is_bound || open_look_ahead(m);
+}
+
+void monitor_fini(struct monitor *m, void *socket)
+{
+    if (m->wait_fd >= 0 && m->wait_fd != m->socket_fd)
+        (void)close(m->wait_fd);
+    if (m->look_ahead_fd >= 0)
+        (void)close(m->look_ahead_fd);
+    if (m->socket != NULL) {
+        (void)zmq_socket_monitor(socket, NULL, 0);
+        (void)zmq_close(m->socket);
+    }
+    mem_free(&m->connections);
+    mem_free(&m->events);
+    *m = MONITOR_NONE;
+}
+
+struct connection *monitor_admit(struct monitor *m, uint32_t peer, int fd)
+{
+    read_reports(m);
+    if (m->event_first < m->event_count)
+        set_look_ahead(m, true);
+    struct connection *c = find_fd(m, fd);
+    if (c == NULL)
+        return NULL;
+    if (c->has_peer) {
+        /* Routing ids are given out in the order of connections: the older of two that
+         * came over one descriptor is gone. */
+        if ((int32_t)(peer - c->peer) <= 0)
+            return NULL;
+        push_event(m, LINK_DOWN, fd, c->peer);
+        set_look_ahead(m, true);
+    }
+    *c = (struct connection){.fd = fd, .has_peer = true, .peer = peer};
+    return c;
+}
+
+struct connection *monitor_find(const struct monitor *m, uint32_t peer)
+{
+    for (size_t i = 0; i < m->connection_count; i++) {
+        struct connection *c = &m->connections[i];
+        if (c->has_peer && c->peer == peer)
+            return c;
+    }
+    return NULL;
+}
+
+bool monitor_next(struct monitor *m, struct link_event *ret_event)
+{
+    if (m->event_first == m->event_count)
+        read_reports(m);
+    if (m->event_first == m->event_count) {
+        m->event_first = m->event_count = 0;
+        set_look_ahead(m, false);
+        return false;
+    }
+    *ret_event = m->events[m->event_first++];
+    return true;
+}
+
+/* A second descriptor under one epoll: reading ahead uses up the monitor's own edge. */
+static bool open_look_ahead(struct monitor *m)
+{
+    m->look_ahead_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (m->look_ahead_fd < 0)
+        return false;
+    int both = epoll_create1(EPOLL_CLOEXEC);
+    if (both < 0)
+        return false;
+    m->wait_fd = both;
+    struct epoll_event readable = {.events = EPOLLIN};
+    return epoll_ctl(both, EPOLL_CTL_ADD, m->socket_fd, &readable) == 0 &&
+           epoll_ctl(both, EPOLL_CTL_ADD, m->look_ahead_fd, &readable) == 0;
+}
+
+static void set_look_ahead(struct monitor *m, bool on)
+{
+    if (m->look_ahead_is_set == on || m->look_ahead_fd < 0)
+        return;
+    eventfd_t ignored;
+    int rc = on ? eventfd_write(m->look_ahead_fd, 1)
+                : eventfd_read(m->look_ahead_fd, &ignored);
+    ASSERT(rc == 0);
+    m->look_ahead_is_set = on;
+}
+
+static void read_reports(struct monitor *m)
+{
+    unsigned event;
+    int value;
+    while (read_report(m, &event, &value)) {
+        if (m->is_bound)
+            on_bound_report(m, event, value);
+        else
+            on_connecting_report(m, event, value);
+    }
+}
+
+/* zmq_socket_monitor(3): 16 bits of event, 32 of value, in host order; then a part with
+ * the endpoint. */
+static bool read_report(struct monitor *m, unsigned *ret_event, int *ret_value)
+{
+    struct {
+        char event[2], value[4];
+    } head;
+    char endpoint[1];
+    int rc;
+    do
+        rc = zmq_recv(m->socket, &head, sizeof head, ZMQ_DONTWAIT);
+    while (rc == -1 && errno == EINTR);
+    if (rc == -1) {
+        ASSERT(errno == EAGAIN);
+        return false;
+    }
+    ASSERT(rc == (int)sizeof head);
+    do
+        rc = zmq_recv(m->socket, endpoint, sizeof endpoint, 0);
+    while (rc == -1 && errno == EINTR);
+    ASSERT(rc >= 0);
+
+    uint16_t event;
+    int32_t value;
+    memcpy(&event, head.event, sizeof event);
+    memcpy(&value, head.value, sizeof value);
+    *ret_event = event;
+    *ret_value = value;
+    return true;
+}
+
+/* The success of a handshake carries no descriptor on this side; the peer's first
+ * message tells as much. */
+static void on_bound_report(struct monitor *m, unsigned event, int fd)
+{
+    struct connection *c = find_fd(m, fd);
+    switch (event) {
+    case ZMQ_EVENT_ACCEPTED:
+        if (c != NULL)
+            drop_connection(m, c);
+        add_connection(m, fd);
+        break;
+    case ZMQ_EVENT_DISCONNECTED:
+        if (c != NULL)
+            drop_connection(m, c);
+        break;
+    default:
+        if ((event & HANDSHAKE_FAILED) != 0)
+            push_event(m, LINK_REFUSED, -1, 0);
+        break;
+    }
+}
+
+static void on_connecting_report(struct monitor *m, unsigned event, int fd)
+{
+    switch (event) {
+    case ZMQ_EVENT_CONNECTED:
+        m->connected_fd = fd;
+        break;
+    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+        m->is_up = true;
+        push_event(m, LINK_UP, m->connected_fd, 0);
+        break;
+    case ZMQ_EVENT_DISCONNECTED:
+        /* After a failed handshake REFUSED has said it all. */
+        if (m->is_up)
+            push_event(m, LINK_DOWN, fd, 0);
+        m->is_up = false;
+        break;
+    default:
+        if ((event & HANDSHAKE_FAILED) != 0)
+            push_event(m, LINK_REFUSED, -1, 0);
+        break;
+    }
+}
+
+static struct connection *find_fd(const struct monitor *m, int fd)
+{
+    for (size_t i = 0; i < m->connection_count; i++) {
+        if (m->connections[i].fd == fd)
+            return &m->connections[i];
+    }
+    return NULL;
+}
+
+static void add_connection(struct monitor *m, int fd)
+{
+    if (m->connection_count == m->connection_cap) {
+        m->connection_cap = m->connection_cap == 0 ? 8 : 2 * m->connection_cap;
+        m->connections =
+            mem_realloc(m->connections, m->connection_cap * sizeof *m->connections);
+    }
+    m->connections[m->connection_count++] = (struct connection){.fd = fd};
+    push_event(m, LINK_UP, fd, 0);
+}
+
+static void drop_connection(struct monitor *m, struct connection *c)
+{
+    push_event(m, LINK_DOWN, c->fd, c->peer);
+    *c = m->connections[--m->connection_count];
+}
+
+static void
+push_event(struct monitor *m, enum link_event_kind kind, int fd, uint32_t peer)
+{
+    if (m->event_count == m->event_cap) {
+        m->event_cap = m->event_cap == 0 ? 8 : 2 * m->event_cap;
+        m->events = mem_realloc(m->events, m->event_cap * sizeof *m->events);
+    }
+    m->events[m->event_count++] =
+        (struct link_event){.kind = kind, .fd = fd, .peer = peer};
+}

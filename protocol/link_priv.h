@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ * What the files of the link share: struct link, its endpoint and its monitor. */
+#ifndef PROTOCOL_LINK_PRIV_H
+#define PROTOCOL_LINK_PRIV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "protocol/link.h"
+
+enum transport { TRANSPORT_IPC, TRANSPORT_TCP, TRANSPORT_INPROC };
+
+struct endpoint {
+    enum transport transport;
+    const char *address; /* borrowed: PATH, HOST:PORT or NAME */
+    bool is_ipv6;
+    bool is_loopback; /* tcp:// only */
+};
+
+MUST_CHECK enum err endpoint_parse(const char *text, struct endpoint *ret_endpoint);
+/* A socket that listens at `path`, mode 0600; errno says why on false. A file left by a
+ * dead process is taken over, one that answers is EADDRINUSE. */
+struct listener {
+    char *path; /* own; NULL: not an ipc:// link */
+    dev_t device;
+    ino_t inode;
+};
+MUST_CHECK bool
+listener_open(const char *path, struct listener *ret_listener, int *ret_fd);
+/* Removes the file unless somebody else has taken the path over since. */
+void listener_close(struct listener *listener);
+
+/* A connection of a bound link. Its peer is known from its first message on. */
+struct connection {
+    int fd;
+    bool has_peer;
+    bool has_greeted; /* HELLO came */
+    uint32_t peer;
+};
+
+/* Tells what became of connections. Events are read from ZeroMQ in their order into
+ * `events`, because a bound link has to look ahead (monitor_admit). */
+struct monitor {
+    void *socket; /* PAIR; NULL: this link has none */
+    int socket_fd;
+    int wait_fd; /* for the user: socket_fd, or an epoll of it and look_ahead_fd */
+    int look_ahead_fd; /* eventfd, readable while monitor_admit left events; -1: none */
+    bool look_ahead_is_set;
+    bool is_bound;
+    bool is_up;       /* connecting link: between UP and DOWN */
+    int connected_fd; /* connecting link: the last connection made */
+    struct connection *connections;
+    size_t connection_count, connection_cap;
+    struct link_event *events;
+    size_t event_first, event_count, event_cap; /* pending: [first, count) */
+};
+
+#define MONITOR_NONE                                                                   \
+    ((struct monitor){                                                                 \
+        .socket_fd = -1, .wait_fd = -1, .look_ahead_fd = -1, .connected_fd = -1})
+
+enum link_shape { LINK_DEALER, LINK_ROUTER, LINK_PAIR };
+
+struct link {
+    uint32_t magic;
+    enum link_shape shape;
+    void *socket;
+    int fd;
+    struct monitor monitor;
+    struct listener listener;
+};
+
+/* Before the socket is bound or connected, so that no event is missed. False: errno. */
+MUST_CHECK bool monitor_init(struct monitor *m, void *context, struct link *link);
+void monitor_fini(struct monitor *m, void *socket);
+/* A message of `peer` came over the descriptor `fd`: its connection, if it is still
+ * open. Reads every event that happened before the message first: a descriptor number
+ * alone may belong to a dead connection or to its successor. */
+MUST_CHECK struct connection *monitor_admit(struct monitor *m, uint32_t peer, int fd);
+/* The connection of a peer admitted before. Both return NULL for none; what they return
+ * holds until the monitor is called again. */
+struct connection *monitor_find(const struct monitor *m, uint32_t peer);
+MUST_CHECK bool monitor_next(struct monitor *m, struct link_event *ret_event);
+
+#endif

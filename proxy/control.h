@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ * The control thread: opens the addresses, starts the edge threads, tells them who
+ * their backends are, and takes the signals. It serves nothing itself. */
+#ifndef PROXY_CONTROL_H
+#define PROXY_CONTROL_H
+
+#include "protocol/base/check.h"
+#include "proxy/options.h"
+
+/* Serves until SIGTERM or SIGINT; the process's exit code. `options` has passed
+ * proxy_options_check. */
+MUST_CHECK int control_run(const struct proxy_options *options);
+
+#endif

@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: MIT
+ * The life of an exchange:
+ *
+ *   on_request -> (gather the body) -> submit -> on_head -> on_body.. -> on_done
+ *   -> on_finished
+ *
+ * Every failure leaves through exchange_fail(). */
+#include "proxy/exchange.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/base/log.h"
+#include "protocol/base/mem.h"
+#include "protocol/header_names.h"
+#include "proxy/answer.h"
+#include "proxy/exchange_priv.h"
+#include "proxy/upload.h"
+#include "proxy/upstream/backend.h"
+
+static const struct ticket_events ticket_events;
+
+static void submit(struct exchange *x, bool has_body_to_follow);
+static void finish_answer(struct exchange *x);
+
+/* ---- states ---- */
+
+const char *exchange_state_name(enum exchange_state state)
+{
+    static const char *const names[] = {
+#define STATE(name, text) text,
+#include "proxy/exchange_states.def"
+    };
+    ASSERT(state < EXCHANGE_STATE_COUNT);
+    return names[state];
+}
+
+bool exchange_state_may_become(enum exchange_state from, enum exchange_state to)
+{
+    static const uint8_t permitted[EXCHANGE_STATE_COUNT][EXCHANGE_STATE_COUNT] = {
+#define EDGE(from, to) [EXCHANGE_##from][EXCHANGE_##to] = 1,
+#include "proxy/exchange_states.def"
+    };
+    return permitted[from][to];
+}
+
+static void set_state(struct exchange *x, enum exchange_state state)
+{
+    ASSERT(exchange_state_may_become(x->state, state));
+    x->state = state;
+}
+
+/* ---- open and close ---- */
+
+static struct exchange *open_exchange(struct client *c)
+{
+    struct exchanges *all = client_owner(c);
+    CHECK_OBJ(all, EXCHANGES_MAGIC);
+    struct node *n = list_pop_front(&all->spare);
+    struct exchange *x;
+    if (n != NULL) {
+        all->spare_count--;
+        x = NODE_OF(n, struct exchange, node);
+        CHECK_OBJ(x, EXCHANGE_MAGIC);
+    } else {
+        x = mem_zalloc(sizeof(*x));
+        x->magic = EXCHANGE_MAGIC;
+        x->all = all;
+        ticket_init(&x->ticket, &ticket_events);
+    }
+    x->client = c;
+    x->begun_us = deadlines_now(all->options.deadlines);
+    x->is_head = x->is_continued = false;
+    x->minor = 1;
+    x->err = ERR_NONE;
+    x->backend_name[0] = '\0';
+    x->ticket.submitted_us = x->ticket.sent_us = 0;
+    x->answer = (struct answer){.status = 0};
+    upload_init(&x->upload, UPLOAD_NONE, all->temp_dir);
+    list_push_back(&all->open, &x->node);
+    client_set_exchange(c, x);
+    all->options.stats->requests++;
+    return x;
+}
+
+static void close_exchange(struct exchange *x)
+{
+    struct exchanges *all = x->all;
+    exchange_record(x);
+    set_state(x, EXCHANGE_IDLE);
+    ASSERT(x->ticket.state == TICKET_IDLE);
+    deadline_disarm(&x->deadline);
+    upload_fini(&x->upload);
+    buf_clear(&x->ticket.frame);
+    if (x->ticket.frame.cap > SPARE_FRAME_BYTES)
+        buf_fini(&x->ticket.frame);
+    client_set_exchange(x->client, NULL);
+    x->client = NULL;
+    node_leave(&x->node);
+    if (all->spare_count < MAX_SPARE) {
+        all->spare_count++;
+        list_push_front(&all->spare, &x->node);
+    } else {
+        exchange_free(&x);
+    }
+}
+
+/* ---- a request begins ---- */
+
+static void on_request(struct client *c, const struct client_request *r)
+{
+    struct exchange *x = open_exchange(c);
+    const struct proxy_options *o = x->all->options.proxy;
+    struct ticket *t = &x->ticket;
+    const struct request_rules *rules = r->rules;
+
+    x->minor = r->head->minor;
+    x->is_head = rules->is_head;
+    t->is_idempotent = rules->is_idempotent;
+    t->is_replayable = true;
+    t->expects = rules->expect_continue && !r->body_is_whole;
+
+    struct exchange_body body = {.form = BODY_NONE};
+    if (r->body_is_whole) {
+        body.form = rules->framing == FRAMING_NONE ? BODY_NONE : BODY_INLINE;
+        body.length = r->body.len;
+        body.data = r->body;
+        x->upload.received = r->body.len;
+        x->upload.is_whole = true;
+    } else if (t->expects || (rules->framing == FRAMING_LENGTH &&
+                              rules->content_length > (uint64_t)o->request_buffer)) {
+        x->upload.mode = UPLOAD_STREAM;
+        bool is_known = rules->framing == FRAMING_LENGTH;
+        body.form = is_known ? BODY_LENGTH : BODY_UNKNOWN;
+        body.length = rules->content_length;
+    } else {
+        x->upload.mode = UPLOAD_GATHER;
+    }
+    exchange_pack(x, r, &body);
+
+    if (rules->is_options_asterisk) {
+        exchange_answer_self(x);
+    } else if (x->upload.mode == UPLOAD_GATHER) {
+        set_state(x, EXCHANGE_GATHERING);
+    } else {
+        submit(x, x->upload.mode == UPLOAD_STREAM);
+    }
+}
+
+static void on_refused(struct client *c, enum err err)
+{
+    struct exchange *x = open_exchange(c);
+    exchange_fail(x, err, (struct slice){0});
+}
+
+/* May fail or be answered before it returns. */
+static void submit(struct exchange *x, bool has_body_to_follow)
+{
+    const struct exchanges_options *o = &x->all->options;
+    uint64_t now_us = deadlines_now(o->deadlines);
+    struct ticket *t = &x->ticket;
+    set_state(x, EXCHANGE_WAITING);
+    t->has_body_to_follow = has_body_to_follow;
+    t->deadline_us = exchange_deadline(x);
+    t->queue_deadline_us = now_us + (uint64_t)(o->proxy->queue_timeout_s * 1e6);
+    deadline_arm(o->deadlines, DEADLINE_REQUEST, &x->deadline);
+    pool_submit(o->pool, t);
+    if (t->state == TICKET_QUEUED)
+        client_look(x->client);
+}
+
+/* ---- the request's body ---- */
+
+static size_t on_room(struct client *c)
+{
+    struct exchange *x = CAST_OBJ(client_exchange(c), struct exchange, EXCHANGE_MAGIC);
+    return upload_room(&x->upload, &x->ticket);
+}
+
+/* The request deadline is the application's: it stands while the client is the one who
+ * makes it wait, and starts again with every piece that goes on. */
+static void restart_deadline(struct exchange *x)
+{
+    if (x->state != EXCHANGE_WAITING)
+        return;
+    struct upload *u = &x->upload;
+    if (u->mode == UPLOAD_STREAM && !u->is_whole && upload_room(u, &x->ticket) > 0)
+        deadline_disarm(&x->deadline);
+    else
+        deadline_arm(x->all->options.deadlines, DEADLINE_REQUEST, &x->deadline);
+}
+
+/* Gathered as a whole: it may fit into the frame after all. */
+static void submit_gathered(struct exchange *x)
+{
+    struct upload *u = &x->upload;
+    struct exchange_body body = {.form = BODY_LENGTH, .length = u->received};
+    if (u->spool.fd >= 0)
+        x->all->options.stats->bodies_spooled++;
+    if (u->received <= FRAME_MAX_INLINE_BODY) {
+        body.form = BODY_INLINE;
+        body.data = buf_slice(&u->spool.memory);
+        u->mode = UPLOAD_NONE;
+    }
+    exchange_pack_again(x, &body);
+    if (body.form == BODY_INLINE)
+        spool_fini(&u->spool);
+    submit(x, u->mode == UPLOAD_SPOOLED);
+}
+
+static void on_body(struct client *c, struct slice data)
+{
+    struct exchange *x = CAST_OBJ(client_exchange(c), struct exchange, EXCHANGE_MAGIC);
+    const struct proxy_options *o = x->all->options.proxy;
+    struct upload *u = &x->upload;
+    enum err err = ERR_BODY_TOO_LARGE;
+    if (u->received + data.len <= o->rules.max_body)
+        err = upload_take(u, &x->ticket, data);
+    if (err != ERR_NONE) {
+        exchange_fail(x, err, slice_from(err == ERR_SYSTEM ? strerror(errno) : ""));
+        return;
+    }
+    if (u->mode == UPLOAD_GATHER && u->received > (uint64_t)o->request_buffer) {
+        u->mode = UPLOAD_STREAM;
+        struct exchange_body body = {.form = BODY_UNKNOWN};
+        exchange_pack_again(x, &body);
+        submit(x, true);
+    } else if (u->mode == UPLOAD_STREAM) {
+        restart_deadline(x);
+    }
+}
+
+static void on_body_end(struct client *c)
+{
+    struct exchange *x = CAST_OBJ(client_exchange(c), struct exchange, EXCHANGE_MAGIC);
+    upload_complete(&x->upload, &x->ticket);
+    if (x->state == EXCHANGE_GATHERING)
+        submit_gathered(x);
+    else
+        restart_deadline(x);
+}
+
+static void on_body_failed(struct client *c, enum err err)
+{
+    struct exchange *x = CAST_OBJ(client_exchange(c), struct exchange, EXCHANGE_MAGIC);
+    exchange_fail(x, err, (struct slice){0});
+}
+
+/* ---- the ticket is on its way ---- */
+
+static struct exchange *of_ticket(struct ticket *t)
+{
+    struct exchange *x = NODE_OF(t, struct exchange, ticket);
+    CHECK_OBJ(x, EXCHANGE_MAGIC);
+    return x;
+}
+
+static void pump(struct exchange *x)
+{
+    enum err err = upload_pump(&x->upload, &x->ticket, x->all->scratch);
+    if (err != ERR_NONE) {
+        exchange_fail(x, err, SLICE("reading a gathered body"));
+        return;
+    }
+    restart_deadline(x);
+    client_resume(x->client);
+}
+
+static void on_sent(struct ticket *t)
+{
+    struct exchange *x = of_ticket(t);
+    const struct exchanges_options *o = &x->all->options;
+    o->stats->retries += t->was_retried;
+    const char *name = backend_name(t->backend); /* it may be gone before the log is */
+    size_t length = strnlen(name, sizeof(x->backend_name) - 1);
+    memcpy(x->backend_name, name, length);
+    x->backend_name[length] = '\0';
+    if (!t->has_body_to_follow)
+        return;
+    upload_restart(&x->upload);
+    pump(x);
+}
+
+static void on_ticket_room(struct ticket *t)
+{
+    struct exchange *x = of_ticket(t);
+    /* The application asks for the body: so does the edge, unless it is coming already
+     * (RFC 9110 section 10.1.1). */
+    if (t->expects && !x->is_continued && x->state == EXCHANGE_WAITING) {
+        x->is_continued = true;
+        if (x->upload.received == 0) {
+            buf_add(client_out(x->client), SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
+            client_touch(x->client);
+        }
+    }
+    pump(x);
+}
+
+/* ---- the answer ---- */
+
+static void on_inform(struct ticket *t, const struct frame_response *inform)
+{
+    struct exchange *x = of_ticket(t);
+    enum err err = ERR_NONE;
+    if (x->minor == 0 || inform->status == 100 || x->state != EXCHANGE_WAITING)
+        return;
+    if (!respond_inform(inform, client_out(x->client), &err)) {
+        exchange_fail(x, err, SLICE("informational response"));
+        return;
+    }
+    stats_count_status(x->all->options.stats, inform->status);
+    client_touch(x->client);
+}
+
+static void
+on_head(struct ticket *t, const struct frame_response *response, bool is_whole)
+{
+    struct exchange *x = of_ticket(t);
+    struct response_to to = exchange_response_to(x);
+    deadline_disarm(&x->deadline);
+    enum err err = answer_head(&x->answer, x->client, response, &to);
+    if (err != ERR_NONE) {
+        exchange_fail(x, err, SLICE("head of the response"));
+        return;
+    }
+    if (x->answer.plan.has_hop_by_hop && !x->all->has_told_hop_by_hop) {
+        x->all->has_told_hop_by_hop = true;
+        exchange_log(x, LOG_WARN, "the application sets hop-by-hop fields; dropped");
+    }
+    t->is_committed = true;
+    set_state(x, EXCHANGE_ANSWERING);
+    if (is_whole)
+        answer_body(&x->answer, x->client, t, response->body);
+}
+
+static void on_answer_body(struct ticket *t, struct slice data)
+{
+    struct exchange *x = of_ticket(t);
+    answer_body(&x->answer, x->client, t, data);
+}
+
+static bool on_file(struct ticket *t, const struct frame_file *file)
+{
+    struct exchange *x = of_ticket(t);
+    if (!answer_file(&x->answer, x->client, x->all->options.roots, file))
+        return false;
+    x->all->options.stats->files++;
+    return true;
+}
+
+static void on_done(struct ticket *t)
+{
+    struct exchange *x = of_ticket(t);
+    enum err err = answer_end(&x->answer, x->client);
+    if (err != ERR_NONE)
+        exchange_fail(x, err, (struct slice){0});
+    else
+        finish_answer(x);
+}
+
+static void on_failed(struct ticket *t, enum err err, struct slice text)
+{
+    exchange_fail(of_ticket(t), err, text);
+}
+
+static void finish_answer(struct exchange *x)
+{
+    if (x->answer.has_excess) {
+        x->all->options.stats->responses_excess++;
+        exchange_log(x, LOG_WARN, "the application sent more than its Content-Length");
+    }
+    exchange_end(x, x->answer.plan.keep_alive ? CLIENT_KEEP_ALIVE : CLIENT_CLOSE);
+}
+
+void exchange_end(struct exchange *x, enum client_after after)
+{
+    set_state(x, EXCHANGE_ENDING);
+    client_end(x->client, after);
+    if (!client_body_is_whole(x->client)) {
+        x->upload.mode = UPLOAD_DISCARD;
+        client_discard_body(x->client);
+    }
+}
+
+/* ---- the client's side of the end ---- */
+
+static void on_written(struct client *c)
+{
+    struct exchange *x = CAST_OBJ(client_exchange(c), struct exchange, EXCHANGE_MAGIC);
+    answer_passed_on(&x->answer, c, &x->ticket);
+}
+
+static void on_finished(struct client *c)
+{
+    close_exchange(CAST_OBJ(client_exchange(c), struct exchange, EXCHANGE_MAGIC));
+}
+
+/* In the queue it would wait for nobody; what runs gets a moment, since a client may
+ * well close its side after its last request. */
+static bool on_half_closed(struct client *c)
+{
+    struct exchange *x = CAST_OBJ(client_exchange(c), struct exchange, EXCHANGE_MAGIC);
+    return x->ticket.state != TICKET_QUEUED;
+}
+
+static void on_gone(struct client *c, enum err err)
+{
+    struct exchange *x = CAST_OBJ(client_exchange(c), struct exchange, EXCHANGE_MAGIC);
+    x->err = err;
+    x->all->options.stats->clients_gone++;
+    x->all->options.stats->failures[err]++;
+    exchange_log(x, LOG_DEBUG, err_text(err));
+    ticket_cancel(&x->ticket, err);
+    close_exchange(x);
+}
+
+static void on_deadline(struct deadline *d)
+{
+    struct exchange *x = NODE_OF(d, struct exchange, deadline);
+    CHECK_OBJ(x, EXCHANGE_MAGIC);
+    exchange_fail(x, ERR_REQUEST_TIMEOUT, (struct slice){0});
+}
+
+/* ---- the door ---- */
+
+/* Who must look into it? Not the operator, when a client or the load is the reason, nor
+ * when the application has told already. */
+static enum log_level level_of(enum err err)
+{
+    int status = err_status(err);
+    return status < 500 || status == 503 || status == 501 || status == 505 ||
+                   err == ERR_APP_FAILED
+               ? LOG_DEBUG
+               : LOG_WARN;
+}
+
+void exchange_fail(struct exchange *x, enum err err, struct slice text)
+{
+    char line[256];
+    CHECK_OBJ(x, EXCHANGE_MAGIC);
+    (void)snprintf(line, sizeof(line), "%s%s%.*s", err_text(err),
+                   text.len > 0 ? ": " : "", SLICE_FMT(text));
+    exchange_log(x, level_of(err), line);
+    x->all->options.stats->failures[err]++;
+    x->err = err;
+    ticket_cancel(&x->ticket, err);
+    deadline_disarm(&x->deadline);
+
+    if (x->state == EXCHANGE_ANSWERING) {
+        x->all->options.stats->responses_cut++;
+        struct client *c = x->client;
+        bool ends_with_close = x->answer.plan.framing == RESPONSE_CLOSE;
+        close_exchange(x);
+        client_cut(c, ends_with_close ? CUT_RESET : CUT_SHORT);
+        return;
+    }
+    struct response_to to = exchange_response_to(x);
+    x->answer.status = err_status(err) == 0 ? 500 : err_status(err);
+    struct buf *out = client_out(x->client);
+    size_t before = buf_len(out);
+    respond_error(err, &to, out);
+    x->answer.body_out = exchange_page_bytes(buf_slice(out), before);
+    client_touch(x->client);
+    exchange_end(x, to.keep_alive ? CLIENT_KEEP_ALIVE : CLIENT_CLOSE);
+}
+
+/* ---- the exchanges of a thread ---- */
+
+struct exchanges *exchanges_new(const struct exchanges_options *options)
+{
+    struct exchanges *all = mem_zalloc(sizeof(*all));
+    all->magic = EXCHANGES_MAGIC;
+    all->options = *options;
+    list_init(&all->open);
+    list_init(&all->spare);
+    buf_init(&all->headers, 0);
+    buf_init(&all->repacked, 0);
+    all->temp_dir = options->proxy->temp_dir;
+    if (all->temp_dir == NULL)
+        all->temp_dir = getenv("TMPDIR");
+    if (all->temp_dir == NULL)
+        all->temp_dir = "/tmp";
+    exchange_id_prefix(all);
+    deadlines_set(options->deadlines, DEADLINE_REQUEST,
+                  (uint64_t)(options->proxy->request_timeout_s * 1e6), on_deadline);
+    return all;
+}
+
+void exchange_free(struct exchange **exchange_p)
+{
+    struct exchange *x = *exchange_p;
+    CHECK_OBJ(x, EXCHANGE_MAGIC);
+    x->magic = 0;
+    buf_fini(&x->ticket.frame);
+    mem_free(exchange_p);
+}
+
+void exchanges_free(struct exchanges **exchanges_p)
+{
+    struct exchanges *all = *exchanges_p;
+    if (all == NULL)
+        return;
+    CHECK_OBJ(all, EXCHANGES_MAGIC);
+    ASSERT(list_is_empty(&all->open));
+    struct node *n;
+    while ((n = list_pop_front(&all->spare)) != NULL) {
+        struct exchange *x = NODE_OF(n, struct exchange, node);
+        exchange_free(&x);
+    }
+    all->magic = 0;
+    buf_fini(&all->headers);
+    buf_fini(&all->repacked);
+    mem_free(exchanges_p);
+}
+
+static const struct ticket_events ticket_events = {
+    .sent = on_sent,
+    .room = on_ticket_room,
+    .inform = on_inform,
+    .head = on_head,
+    .body = on_answer_body,
+    .done = on_done,
+    .file = on_file,
+    .failed = on_failed,
+};
+
+const struct client_events exchange_client_events = {
+    .request = on_request,
+    .refused = on_refused,
+    .room = on_room,
+    .body = on_body,
+    .body_end = on_body_end,
+    .body_failed = on_body_failed,
+    .half_closed = on_half_closed,
+    .gone = on_gone,
+    .written = on_written,
+    .finished = on_finished,
+};

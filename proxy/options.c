@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT
+ * The rows of banyan-proxy's command line, and what must hold between them. */
+#include "proxy/options.h"
+
+#include <ctype.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "protocol/base/log.h"
+#include "protocol/frame.h"
+#include "protocol/link.h"
+#include "proxy/bind.h"
+
+enum { MOST_DEFAULT_THREADS = 4 };
+
+#define ROW(field) offsetof(struct proxy_options, field)
+static const struct option_row rows[] = {
+    {"bind", 'b', OPTION_LIST, ROW(bind), "ADDRESS", "127.0.0.1:8000", 0, 0,
+     "Addresses",
+     "listen here: HOST:PORT, [IPV6]:PORT, :PORT (every address) or unix:/path; "
+     "repeatable"},
+    {"backend", 0, OPTION_LIST, ROW(backend), "[NAME=]ENDPOINT", NULL, 0, 0, NULL,
+     "an app server: ipc:///path or tcp://host:port; repeatable; the default names are "
+     "b1, b2 ..."},
+    {"insecure", 0, OPTION_FLAG, ROW(insecure), NULL, NULL, 0, 0, NULL,
+     "allow tcp:// to other than loopback addresses, without keys"},
+    {"threads", 0, OPTION_COUNT, ROW(threads), "N", "0", 0, 64, NULL,
+     "edge threads; 0: one for two cores, at most 4"},
+
+    {"trusted-proxies", 0, OPTION_TEXT, ROW(trusted_proxies), "LIST", NULL, 0, 0,
+     "Requests",
+     "networks whose forwarding headers are believed, e.g. 127.0.0.0/8,::1,unix; *: "
+     "everybody"},
+    {"underscore-headers", 0, OPTION_TEXT, ROW(underscore_headers), "WHAT", "drop", 0,
+     0, NULL, "header names with an underscore: drop, reject or keep"},
+    {"lenient", 0, OPTION_FLAG, ROW(lenient), NULL, NULL, 0, 0, NULL,
+     "accept lines of a head that end in LF alone"},
+    {"max-body", 0, OPTION_SIZE, ROW(max_body), "SIZE", "1G", 1, 1e18, NULL,
+     "longest request body; beyond: 413"},
+    {"max-head", 0, OPTION_SIZE, ROW(max_head), "SIZE", "64K", 1024, HTTP_MAX_HEAD,
+     NULL, "longest request head; beyond: 431"},
+    {"max-target", 0, OPTION_SIZE, ROW(max_target), "SIZE", "16K", 64, 64 * 1024, NULL,
+     "longest request target; beyond: 414"},
+    {"max-fields", 0, OPTION_COUNT, ROW(max_fields), "N", "100", 1, HTTP_MAX_FIELDS,
+     NULL, "most header fields of a request; beyond: 431"},
+    {"max-pipeline", 0, OPTION_SIZE, ROW(max_pipeline), "SIZE", "16K", 1024,
+     1024 * 1024, NULL, "read so much of what a client sends ahead of its answers"},
+
+    {"max-connections", 0, OPTION_COUNT, ROW(max_connections), "N", "10000", 1, 1e7,
+     "Capacity", "client connections of all edge threads together"},
+    {"max-queue", 0, OPTION_COUNT, ROW(max_queue), "N", "1000", 0, 1e6, NULL,
+     "requests that wait for an app server, per edge thread; beyond: 503"},
+    {"request-buffer", 0, OPTION_SIZE, ROW(request_buffer), "SIZE", "1G", 0, 1e18, NULL,
+     "gather so much of a body before an app server is bothered: 64K in memory, the "
+     "rest in --temp-dir"},
+    {"response-buffer", 0, OPTION_SIZE, ROW(response_buffer), "SIZE", "256K", 64 * 1024,
+     64 * 1024 * 1024, NULL, "take so much of an answer ahead of its client"},
+    {"temp-dir", 0, OPTION_TEXT, ROW(temp_dir), "DIR", NULL, 0, 0, NULL,
+     "for unlinked temporary files; default: $TMPDIR, else /tmp"},
+    {"sendfile-root", 0, OPTION_LIST, ROW(sendfile_root), "DIR", NULL, 0, 0, NULL,
+     "files below it may be sent by the proxy itself; repeatable"},
+
+    {"header-timeout", 0, OPTION_SECONDS, ROW(header_timeout_s), "SECONDS", "10", 0,
+     86400, "Timeouts", "from the first byte of a request to the end of its head"},
+    {"body-timeout", 0, OPTION_SECONDS, ROW(body_timeout_s), "SECONDS", "60", 0, 86400,
+     NULL, "between two pieces of a request's body"},
+    {"body-min-rate", 0, OPTION_COUNT, ROW(body_min_rate), "BYTES", "500", 0, 1e12,
+     NULL, "slowest upload, in bytes a second after the first 10 s; 0: any"},
+    {"queue-timeout", 0, OPTION_SECONDS, ROW(queue_timeout_s), "SECONDS", "30", 0,
+     86400, NULL, "how long a request waits for an app server; then 503"},
+    {"request-timeout", 0, OPTION_SECONDS, ROW(request_timeout_s), "SECONDS", "60", 0,
+     86400, NULL,
+     "how long the application may take to begin its answer; then 504; 0: for ever"},
+    {"keepalive-timeout", 0, OPTION_SECONDS, ROW(keepalive_timeout_s), "SECONDS", "75",
+     0, 86400, NULL, "between two requests of a connection"},
+    {"write-timeout", 0, OPTION_SECONDS, ROW(write_timeout_s), "SECONDS", "60", 0,
+     86400, NULL, "how long a client may read nothing of its answer"},
+    {"graceful-timeout", 0, OPTION_SECONDS, ROW(graceful_timeout_s), "SECONDS", "30", 0,
+     86400, NULL, "how long running requests may take after SIGTERM"},
+    {"heartbeat-timeout", 0, OPTION_SECONDS, ROW(heartbeat_timeout_s), "SECONDS", "3",
+     0.5, 3600, NULL,
+     "silence after which an app server that owes an answer is given up"},
+    {"retry-budget", 0, OPTION_COUNT, ROW(retry_budget), "PERCENT", "20", 0, 100, NULL,
+     "of the last ten seconds' requests may be sent a second time; at least 3 may"},
+
+    {"access-logfile", 0, OPTION_TEXT, ROW(access_logfile), "PATH", NULL, 0, 0,
+     "Running", "one line per request; -: standard output; default: none"},
+    {"log-level", 0, OPTION_TEXT, ROW(log_level), "LEVEL", "info", 0, 0, NULL,
+     "error, warning, info or debug"},
+    {"sched-batch", 0, OPTION_FLAG, ROW(sched_batch), NULL, "yes", 0, 0, NULL,
+     "ask the kernel for longer time slices and fewer wake-ups"},
+    {"help", 'h', OPTION_FLAG, ROW(help), NULL, NULL, 0, 0, NULL, "this text"},
+    {"version", 'V', OPTION_FLAG, ROW(version), NULL, NULL, 0, 0, NULL, "the version"},
+};
+#undef ROW
+
+const struct option_table proxy_option_table = {
+    .program = "banyan-proxy",
+    .synopsis = "[OPTIONS] --backend ENDPOINT...",
+    .summary = "Terminates HTTP and hands requests to Banyan's app servers.",
+    .rows = rows,
+    .row_count = sizeof rows / sizeof rows[0],
+};
+
+static bool check_addresses(const struct proxy_options *o, struct buf *message);
+static bool check_backends(const struct proxy_options *o, struct buf *message);
+static bool check_words(struct proxy_options *o, struct buf *message);
+static bool check_sizes(const struct proxy_options *o, struct buf *message);
+
+bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
+{
+    if (!check_addresses(o, ret_message) || !check_backends(o, ret_message) ||
+        !check_words(o, ret_message) || !check_sizes(o, ret_message))
+        return false;
+
+    if (o->threads == 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        o->threads = cores < 2                          ? 1
+                     : cores / 2 > MOST_DEFAULT_THREADS ? MOST_DEFAULT_THREADS
+                                                        : cores / 2;
+    }
+    http_limits_init(&o->limits);
+    o->limits.max_head = (uint32_t)o->max_head;
+    o->limits.max_target = (uint32_t)o->max_target;
+    o->limits.max_fields = (uint32_t)o->max_fields;
+    o->limits.lenient = o->lenient;
+    if (o->limits.max_field > o->limits.max_head)
+        o->limits.max_field = o->limits.max_head;
+    o->rules.max_body = (uint64_t)o->max_body;
+    return true;
+}
+
+static bool check_addresses(const struct proxy_options *o, struct buf *message)
+{
+    for (size_t i = 0; i < o->bind.count; i++) {
+        struct bind_address address;
+        if (!bind_parse(o->bind.items[i], &address, message))
+            return false;
+        for (size_t n = 0; n < i; n++) {
+            if (strcmp(o->bind.items[n], o->bind.items[i]) != 0)
+                continue;
+            buf_addf(message, "--bind: \"%s\" is given twice", o->bind.items[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_name(const char *text, size_t length)
+{
+    if (length == 0 || length >= sizeof((struct proxy_backend *)0)->name)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if (!isalnum((unsigned char)text[i]) && strchr("._-", text[i]) == NULL)
+            return false;
+    return true;
+}
+
+bool proxy_backend_parse(const char *text,
+                         size_t index,
+                         struct proxy_backend *ret_backend)
+{
+    struct proxy_backend b = {0};
+    const char *scheme = strstr(text, "://");
+    const char *equals = strchr(text, '=');
+    if (equals != NULL && (scheme == NULL || equals < scheme)) {
+        size_t length = (size_t)(equals - text);
+        if (!is_name(text, length))
+            return false;
+        memcpy(b.name, text, length);
+        text = equals + 1;
+    } else {
+        (void)snprintf(b.name, sizeof b.name, "b%zu", index + 1);
+    }
+    if (strlen(text) >= sizeof b.endpoint)
+        return false;
+    memcpy(b.endpoint, text, strlen(text));
+    *ret_backend = b;
+    return true;
+}
+
+static bool is_name_taken(const struct proxy_options *o, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct proxy_backend other;
+        if (proxy_backend_parse(o->backend.items[i], i, &other) &&
+            strcmp(other.name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool check_backends(const struct proxy_options *o, struct buf *message)
+{
+    if (o->backend.count == 0) {
+        buf_addf(message, "--backend is needed: where is an app server? e.g. "
+                          "--backend ipc:///run/app.sock");
+        return false;
+    }
+    for (size_t i = 0; i < o->backend.count; i++) {
+        const char *text = o->backend.items[i];
+        struct proxy_backend b;
+        if (!proxy_backend_parse(text, i, &b)) {
+            buf_addf(message,
+                     "--backend: \"%s\" is not accepted; expected ENDPOINT or "
+                     "NAME=ENDPOINT, the name of letters, digits, '.', '_', '-'",
+                     text);
+            return false;
+        }
+        if (link_check_endpoint(b.endpoint, LINK_INSECURE) != ERR_NONE) {
+            buf_addf(message,
+                     "--backend: \"%s\" is no endpoint; expected ipc:///path, "
+                     "tcp://host:port or inproc://name",
+                     b.endpoint);
+            return false;
+        }
+        if (!o->insecure &&
+            link_check_endpoint(b.endpoint, LINK_LOCAL_ONLY) != ERR_NONE) {
+            buf_addf(message,
+                     "--backend: %s is not on loopback: its frames would pass in the "
+                     "clear and anybody there could answer; --insecure allows it",
+                     b.endpoint);
+            return false;
+        }
+        if (is_name_taken(o, i, b.name)) {
+            buf_addf(message, "--backend: the name \"%s\" is given twice", b.name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_words(struct proxy_options *o, struct buf *message)
+{
+    static const struct {
+        const char *word;
+        enum underscore value;
+    } underscores[] = {{"drop", UNDERSCORE_DROP},
+                       {"reject", UNDERSCORE_REJECT},
+                       {"keep", UNDERSCORE_KEEP}};
+    bool found = false;
+    for (size_t i = 0; i < sizeof underscores / sizeof underscores[0]; i++) {
+        if (strcasecmp(o->underscore_headers, underscores[i].word) != 0)
+            continue;
+        o->rules.underscore = underscores[i].value;
+        found = true;
+    }
+    if (!found) {
+        buf_addf(message,
+                 "--underscore-headers: \"%s\" is not accepted; expected drop, reject "
+                 "or keep",
+                 o->underscore_headers);
+        return false;
+    }
+    enum log_level level;
+    if (!log_parse_level(o->log_level, &level)) {
+        buf_addf(message,
+                 "--log-level: \"%s\" is not accepted; expected error, warning, info "
+                 "or debug",
+                 o->log_level);
+        return false;
+    }
+    o->trusted = (struct trusted_networks){0};
+    if (o->trusted_proxies != NULL && !trusted_parse(o->trusted_proxies, &o->trusted)) {
+        buf_addf(message,
+                 "--trusted-proxies: \"%s\" is not accepted; expected up to 32 "
+                 "networks such as 127.0.0.0/8,10.1.2.3,::1, the word unix, or *",
+                 o->trusted_proxies);
+        return false;
+    }
+    return true;
+}
+
+static bool check_sizes(const struct proxy_options *o, struct buf *message)
+{
+    if (o->max_target > o->max_head) {
+        buf_addf(message,
+                 "--max-target (%lld) is more than --max-head (%lld), which holds it: "
+                 "raise --max-head",
+                 (long long)o->max_target, (long long)o->max_head);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ * banyan-proxy's options, from one table; also the limits and timeouts of the edge. */
+#ifndef PROXY_OPTIONS_H
+#define PROXY_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/base/option.h"
+#include "proxy/http/hop.h"
+#include "proxy/http/parse.h"
+#include "proxy/http/rules.h"
+
+struct proxy_options {
+    struct option_list bind, backend, sendfile_root;
+    int64_t threads;            /* 0: one for two cores, at most 4 */
+    const char *access_logfile; /* NULL: none; "-": stdout */
+    const char *log_level;
+    const char *trusted_proxies, *underscore_headers, *temp_dir;
+    bool lenient, insecure, sched_batch, help, version;
+    double header_timeout_s, body_timeout_s, queue_timeout_s, request_timeout_s,
+        keepalive_timeout_s, write_timeout_s, graceful_timeout_s, heartbeat_timeout_s;
+    int64_t body_min_rate;   /* bytes/s after the first 10 s; 0: off */
+    int64_t max_connections; /* of the process, shared out over the edge threads */
+    int64_t max_queue, max_pipeline, retry_budget;
+    int64_t max_body, max_head, max_target, max_fields;
+    int64_t request_buffer, response_buffer;
+    /* derived by proxy_options_check */
+    struct http_limits limits;
+    struct rules_options rules;
+    struct trusted_networks trusted;
+};
+
+extern const struct option_table proxy_option_table;
+
+/* One --backend. */
+struct proxy_backend {
+    char name[64];
+    char endpoint[256];
+};
+/* "ENDPOINT" or "NAME=ENDPOINT"; the `index`th (from 0) is called b1, b2 ... by
+ * default. */
+MUST_CHECK bool
+proxy_backend_parse(const char *text, size_t index, struct proxy_backend *ret_backend);
+
+/* Ranges over several options, the derived part. On false `ret_message` names the
+ * option and the remedy. */
+MUST_CHECK bool proxy_options_check(struct proxy_options *options,
+                                    struct buf *ret_message);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ * One app server as one edge thread sees it: its link, the streams it runs, the credit
+ * it granted. backend.c is its life (open, greet, lose, settle), backend_frames.c what
+ * it says, backend_send.c what it is told, health.c whether it still lives. */
+#ifndef UPSTREAM_BACKEND_H
+#define UPSTREAM_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/base/check.h"
+#include "protocol/base/error.h"
+#include "proxy/upstream/balance.h"
+
+struct backend;
+struct pool;
+struct ticket;
+
+enum backend_state {
+#define STATE(name, text) BACKEND_##name,
+#include "proxy/upstream/backend_states.def"
+    BACKEND_STATE_COUNT
+};
+const char *backend_state_name(enum backend_state state);
+bool backend_state_may_become(enum backend_state from, enum backend_state to);
+
+/* Copies name and endpoint, which link_check_endpoint has accepted. Connects at once.
+ */
+MUST_CHECK struct backend *
+backend_new(struct pool *pool, const char *name, const char *endpoint);
+/* Settles what runs there first. Not inside an event of its own tickets. */
+void backend_free(struct backend **backend_p);
+
+/* No new requests from here on, whatever it grants. */
+void backend_retire(struct backend *b);
+/* Ends the connection, settles what runs there, and opens it again after the back-off.
+ * `why` may be empty; a breach of the protocol is told to the peer. Allowed while one
+ * of the backend's messages is read. */
+void backend_lose(struct backend *b, enum err err, const char *why);
+
+/* The request leaves with the next flush; within the window only. */
+void backend_send_request(struct backend *b, struct ticket *t, uint64_t now_us);
+/* The batch leaves as one message, or waits for room in the link. */
+void backend_flush(struct backend *b);
+/* After the last flush of a turn. True: there is input already. */
+bool backend_recheck(struct backend *b);
+
+/* About every 100 ms: silence, back-off, a blocked link. */
+void backend_tick(struct backend *b, uint64_t now_us);
+
+const char *backend_name(const struct backend *b);
+enum backend_state backend_state(const struct backend *b);
+bool backend_takes_requests(const struct backend *b);
+struct load *backend_load(struct backend *b);
+struct backend *backend_of_load(struct load *load);
+struct backend *backend_of_node(struct node *node); /* in the pool's list */
+struct backend *
+backend_of_turn_node(struct node *node); /* in its list of the touched */
+
+#endif

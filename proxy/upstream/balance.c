@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ * The set of loads that would take a request: an array for choosing at random in
+ * constant time (the last one fills the gap of one that leaves), and a stack of the
+ * idle ones. */
+#include "proxy/upstream/balance.h"
+
+#include <string.h>
+
+#include "protocol/base/mem.h"
+
+static const struct balancer *const balancers[] = {&balance_least_load};
+
+void balance_init(struct balance_set *set, uint64_t seed)
+{
+    *set = (struct balance_set){.random = seed | 1};
+    list_init(&set->idle);
+}
+
+void balance_fini(struct balance_set *set)
+{
+    mem_free(&set->ready);
+    set->count = set->cap = 0;
+}
+
+void load_init(struct load *load)
+{
+    *load = (struct load){.place = LOAD_NOT_READY};
+}
+
+static void enter(struct balance_set *set, struct load *load)
+{
+    if (set->count == set->cap) {
+        set->cap = set->cap == 0 ? 8 : 2 * set->cap;
+        set->ready = mem_realloc(set->ready, set->cap * sizeof(struct load *));
+    }
+    load->place = set->count++;
+    set->ready[load->place] = load;
+}
+
+static void leave(struct balance_set *set, struct load *load)
+{
+    struct load *last = set->ready[--set->count];
+    set->ready[load->place] = last;
+    last->place = load->place;
+    load->place = LOAD_NOT_READY;
+    if (set->warm == load)
+        set->warm = NULL;
+}
+
+void balance_update(struct balance_set *set, struct load *load, bool is_ready)
+{
+    bool was_ready = load->place != LOAD_NOT_READY;
+    if (is_ready && !was_ready)
+        enter(set, load);
+    else if (!is_ready && was_ready)
+        leave(set, load);
+
+    bool is_idle = is_ready && load->in_flight == 0;
+    if (!is_idle)
+        node_leave(&load->idle);
+    else if (!node_is_linked(&load->idle))
+        list_push_front(&set->idle, &load->idle);
+}
+
+/* xorshift64: the choice needs to be spread, not secret. */
+uint64_t balance_random(struct balance_set *set)
+{
+    set->random ^= set->random << 13;
+    set->random ^= set->random >> 7;
+    set->random ^= set->random << 17;
+    return set->random;
+}
+
+const struct balancer *balance_find(const char *name)
+{
+    if (name == NULL)
+        return balancers[0];
+    for (size_t i = 0; i < sizeof balancers / sizeof balancers[0]; i++)
+        if (strcmp(balancers[i]->name, name) == 0)
+            return balancers[i];
+    return NULL;
+}
+
+struct load *balance_pick(const struct balancer *balancer,
+                          struct balance_set *set,
+                          struct load *avoid)
+{
+    if (set->count == 0)
+        return NULL;
+    bool is_away = avoid != NULL && avoid->place != LOAD_NOT_READY && set->count > 1;
+    if (is_away)
+        balance_update(set, avoid, false);
+    struct load *picked = balancer->pick(set);
+    set->warm = picked;
+    if (is_away)
+        balance_update(set, avoid, true);
+    return picked;
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT
+ * Tickets wait in one FIFO until a backend with credit is there; a turn's requests to
+ * one backend leave together at its end. While no backend is up they simply wait. */
+#include "proxy/upstream/pool.h"
+
+#include <string.h>
+
+#include "protocol/base/clock.h"
+#include "protocol/base/mem.h"
+#include "proxy/upstream/backend.h"
+#include "proxy/upstream/pool_priv.h"
+
+static bool dispatch(struct pool *pool, uint64_t now_us);
+static void expire_queued(struct pool *pool, uint64_t now_us);
+
+struct pool *pool_new(struct event_base *base,
+                      struct link_context *context,
+                      const struct pool_options *options)
+{
+    struct pool *pool = mem_zalloc(sizeof *pool);
+    pool->magic = POOL_MAGIC;
+    pool->base = base;
+    pool->context = context;
+    pool->options = *options;
+    list_init(&pool->backends);
+    list_init(&pool->touched);
+    list_init(&pool->queue);
+    pool->balancer = balance_find(NULL);
+    uint64_t now_us = clock_now_us();
+    balance_init(&pool->ready, options->instance ^ now_us);
+    retry_init(&pool->retries, options->retry_budget_percent);
+    /* An app server must not take this process for the one before. */
+    pool->epoch = options->instance ^ (now_us << 20);
+    pool->tick_us = now_us;
+    return pool;
+}
+
+void pool_free(struct pool **pool_p)
+{
+    struct pool *pool = *pool_p;
+    if (pool == NULL)
+        return;
+    *pool_p = NULL;
+    CHECK_OBJ(pool, POOL_MAGIC);
+    pool->is_stopped = true;
+    LIST_FOREACH(&pool->backends, n) {
+        struct backend *b = backend_of_node(n);
+        backend_free(&b);
+    }
+    for (struct node *n = list_first(&pool->queue); n != NULL;
+         n = list_first(&pool->queue))
+        pool_fail(pool, NODE_OF(n, struct ticket, node), ERR_SHUTTING_DOWN,
+                  SLICE("the pool is closed"));
+    balance_fini(&pool->ready);
+    pool->magic = 0;
+    mem_free(&pool);
+}
+
+/* ---- membership ---- */
+
+static struct backend *find_backend(struct pool *pool, const char *name)
+{
+    LIST_FOREACH(&pool->backends, n) {
+        struct backend *b = backend_of_node(n);
+        if (strcmp(backend_name(b), name) == 0)
+            return b;
+    }
+    return NULL;
+}
+
+enum err pool_add(struct pool *pool, const char *name, const char *endpoint)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    if (find_backend(pool, name) != NULL)
+        return ERR_BAD_OPTION;
+    enum err err = link_check_endpoint(
+        endpoint, pool->options.insecure ? LINK_INSECURE : LINK_LOCAL_ONLY);
+    if (err != ERR_NONE)
+        return err;
+    struct backend *b = backend_new(pool, name, endpoint);
+    (void)b; /* the pool's list owns it */
+    return ERR_NONE;
+}
+
+bool pool_drain(struct pool *pool, const char *name)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    struct backend *b = find_backend(pool, name);
+    if (b == NULL)
+        return false;
+    backend_retire(b);
+    return true;
+}
+
+bool pool_remove(struct pool *pool, const char *name)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    struct backend *b = find_backend(pool, name);
+    if (b == NULL)
+        return false;
+    LIST_FOREACH(&pool->queue, n) {
+        struct ticket *t = NODE_OF(n, struct ticket, node);
+        if (t->avoid == b)
+            t->avoid = NULL;
+    }
+    backend_free(&b);
+    return true;
+}
+
+/* ---- tickets in and out of the queue ---- */
+
+void pool_idle(struct pool *pool, struct ticket *t)
+{
+    node_leave(&t->node);
+    if (t->state == TICKET_QUEUED)
+        pool->queued--;
+    else if (t->state == TICKET_SENT)
+        pool->sent--;
+    t->state = TICKET_IDLE;
+    t->backend = t->avoid = NULL;
+}
+
+void pool_fail(struct pool *pool, struct ticket *t, enum err err, struct slice text)
+{
+    pool_idle(pool, t);
+    if (err == ERR_BACKEND_LOST)
+        pool->stats.lost++;
+    t->events->failed(t, err, text);
+}
+
+void pool_requeue(struct pool *pool, struct ticket *t, uint64_t now_us)
+{
+    ASSERT(t->state == TICKET_SENT);
+    node_leave(&t->node);
+    pool->sent--;
+    pool->queued++;
+    t->state = TICKET_QUEUED;
+    t->backend = NULL;
+    uint64_t deadline_us = now_us + t->patience_us;
+    if (t->queue_deadline_us < deadline_us)
+        t->queue_deadline_us = deadline_us;
+    list_push_front(&pool->queue, &t->node);
+}
+
+void pool_submit(struct pool *pool, struct ticket *t)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    ASSERT(t->state == TICKET_IDLE && !node_is_linked(&t->node));
+    uint64_t now_us = clock_now_us();
+    t->pool = pool;
+    t->submitted_us = now_us;
+    t->patience_us = t->queue_deadline_us > now_us ? t->queue_deadline_us - now_us : 0;
+    t->stream = 0;
+    t->was_retried = t->head_seen = t->is_committed = false;
+    pool->stats.requests++;
+    retry_count_request(&pool->retries, now_us);
+
+    if (pool->is_stopped) {
+        t->events->failed(t, ERR_SHUTTING_DOWN, SLICE(""));
+        return;
+    }
+    /* Straight to a backend, unless others wait already. */
+    if (list_is_empty(&pool->queue) && pool->ready.count != 0) {
+        struct load *load = balance_pick(pool->balancer, &pool->ready, NULL);
+        backend_send_request(backend_of_load(load), t, now_us);
+        return;
+    }
+    if (pool->queued >= pool->options.max_queue) {
+        pool->stats.queue_full++;
+        t->events->failed(t, ERR_QUEUE_FULL, SLICE(""));
+        return;
+    }
+    t->state = TICKET_QUEUED;
+    pool->queued++;
+    list_push_back(&pool->queue, &t->node);
+}
+
+/* Gives queued tickets to backends as long as there is credit. An event may submit and
+ * cancel others, so each step starts from the queue's front again. */
+static bool dispatch(struct pool *pool, uint64_t now_us)
+{
+    bool any = false;
+    while (pool->ready.count != 0 && !list_is_empty(&pool->queue)) {
+        struct ticket *t = NODE_OF(list_first(&pool->queue), struct ticket, node);
+        if (t->queue_deadline_us != 0 && t->queue_deadline_us <= now_us) {
+            pool->stats.queue_timeout++;
+            pool_fail(pool, t, ERR_QUEUE_TIMEOUT, SLICE(""));
+            continue;
+        }
+        struct load *avoid = t->avoid == NULL ? NULL : backend_load(t->avoid);
+        struct load *load = balance_pick(pool->balancer, &pool->ready, avoid);
+        pool_idle(pool, t);
+        backend_send_request(backend_of_load(load), t, now_us);
+        any = true;
+    }
+    return any;
+}
+
+static void expire_queued(struct pool *pool, uint64_t now_us)
+{
+    /* Aside first: failing one may make others leave the queue. */
+    struct list late;
+    list_init(&late);
+    LIST_FOREACH(&pool->queue, n) {
+        struct ticket *t = NODE_OF(n, struct ticket, node);
+        if (t->queue_deadline_us == 0 || t->queue_deadline_us > now_us)
+            continue;
+        node_leave(n);
+        list_push_back(&late, n);
+    }
+    for (struct node *n = list_first(&late); n != NULL; n = list_first(&late)) {
+        pool->stats.queue_timeout++;
+        pool_fail(pool, NODE_OF(n, struct ticket, node), ERR_QUEUE_TIMEOUT, SLICE(""));
+    }
+}
+
+/* ---- the loop's turn ---- */
+
+bool pool_turn(struct pool *pool, uint64_t now_us)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    (void)dispatch(pool, now_us);
+
+    bool has_input = false;
+    for (struct node *n = list_pop_front(&pool->touched); n != NULL;
+         n = list_pop_front(&pool->touched)) {
+        struct backend *b = backend_of_turn_node(n);
+        backend_flush(b);
+        if (backend_recheck(b))
+            has_input = true;
+    }
+    return has_input;
+}
+
+void pool_tick(struct pool *pool, uint64_t now_us)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    LIST_FOREACH(&pool->backends, n)
+        backend_tick(backend_of_node(n), now_us);
+    pool->tick_us = now_us;
+    expire_queued(pool, now_us);
+}
+
+void pool_stop(struct pool *pool)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    pool->is_stopped = true;
+}
+
+uint32_t pool_busy(const struct pool *pool)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    return pool->queued + pool->sent;
+}
+
+uint32_t pool_up(const struct pool *pool)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    uint32_t up = 0;
+    for (struct node *n = pool->backends.head.next; n != &pool->backends.head;
+         n = n->next)
+        up += backend_takes_requests(backend_of_node(n));
+    return up;
+}
+
+const struct pool_stats *pool_stats(const struct pool *pool)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    return &pool->stats;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ * The inside of a pool, for the files of upstream/. */
+#ifndef UPSTREAM_POOL_PRIV_H
+#define UPSTREAM_POOL_PRIV_H
+
+#include "proxy/upstream/balance.h"
+#include "proxy/upstream/pool.h"
+#include "proxy/upstream/retry.h"
+
+enum { POOL_MAGIC = 0x504f4f4c };
+
+struct pool {
+    uint32_t magic;
+    struct event_base *base;
+    struct link_context *context;
+    struct pool_options options;
+    struct list backends;
+    struct list touched; /* backends with something to send or to look at this turn */
+    struct list queue;   /* tickets, TICKET_QUEUED; the front goes first */
+    uint32_t queued;     /* tickets in that state, on the queue or about to be failed */
+    uint32_t sent;       /* tickets, TICKET_SENT */
+    const struct balancer *balancer;
+    struct balance_set ready; /* backends that would take a request now */
+    struct retry_budget retries;
+    struct pool_stats stats;
+    uint64_t epoch; /* the last one given to a link */
+    uint64_t tick_us;
+    bool is_stopped;
+};
+
+/* Ends the queueing of a ticket, or its stream's list: TICKET_IDLE, on no list. */
+void pool_idle(struct pool *pool, struct ticket *t);
+/* The same, and the exchange hears of it. */
+void pool_fail(struct pool *pool, struct ticket *t, enum err err, struct slice text);
+/* A ticket that was sent goes to the front of the queue and will be offered again. */
+void pool_requeue(struct pool *pool, struct ticket *t, uint64_t now_us);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ * The contract between an exchange (one request and its response) and the upstream side
+ * (pool, backends). A ticket is embedded in the exchange: it waits in its pool's queue,
+ * or is a stream of one backend. Everything happens in one edge thread.
+ *
+ * upstream/ never looks at the exchange; it reports through ticket_events. Events come
+ * from the loop, never from inside pool_submit or ticket_* calls, except where said. */
+#ifndef UPSTREAM_TICKET_H
+#define UPSTREAM_TICKET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/base/buf.h"
+#include "protocol/base/check.h"
+#include "protocol/base/error.h"
+#include "protocol/base/queue.h"
+#include "protocol/frame.h"
+#include "protocol/window.h"
+
+struct pool;
+struct backend;
+struct ticket;
+
+enum ticket_state {
+    TICKET_IDLE,   /* not submitted, or done with */
+    TICKET_QUEUED, /* in the pool's queue */
+    TICKET_SENT,   /* a stream of `backend` */
+};
+
+/* What the exchange hears. After `done`, `failed` the ticket is TICKET_IDLE. Slices
+ * live for the call. */
+struct ticket_events {
+    /* The request left for a backend: its body may follow as far as ticket_room says.
+     * Called again for a retry: the body starts again from its first byte. */
+    void (*sent)(struct ticket *t);
+    /* More room for the request's body; `wanted` once the application asked for the
+     * body of a REQUEST_EXPECT request. */
+    void (*room)(struct ticket *t);
+    void (*inform)(struct ticket *t, const struct frame_response *inform);
+    /* RESPONSE: has_length is set, `body` is all of it and done() follows at once. */
+    void (*head)(struct ticket *t,
+                 const struct frame_response *response,
+                 bool is_whole);
+    void (*body)(struct ticket *t, struct slice data);
+    /* The answer is complete. */
+    void (*done)(struct ticket *t);
+    /* The application offers a file: true takes it (the exchange sends it; done()
+     * follows), false asks for bytes. */
+    bool (*file)(struct ticket *t, const struct frame_file *file);
+    /* Queue full or expired, application failed, backend lost and not to be retried,
+     * bad answer ... */
+    void (*failed)(struct ticket *t, enum err err, struct slice text);
+};
+
+struct ticket {
+    struct node node; /* in the queue or the backend's list; owned by upstream/ */
+    enum ticket_state state; /* written by upstream/ only */
+    const struct ticket_events *events;
+    /* set by the exchange before pool_submit */
+    struct buf frame; /* one packed REQUEST, kept until the ticket is done (retries);
+                         its slices serve the log. The exchange frees it */
+    uint64_t deadline_us;       /* clock.h; 0: none */
+    uint64_t queue_deadline_us; /* QUEUE_TIMEOUT when still queued then */
+    bool is_idempotent;
+    bool is_replayable; /* the body can be sent again from its first byte; the exchange
+                           clears it when not */
+    bool has_body_to_follow; /* BODY_LENGTH / BODY_UNKNOWN */
+    bool expects;            /* REQUEST_EXPECT */
+    /* set by the exchange at any time */
+    bool is_committed; /* bytes of the answer went to the client: no retry */
+    /* upstream's */
+    struct pool *pool;
+    struct backend *backend; /* TICKET_SENT; NULL while its last event is delivered */
+    struct backend *avoid;   /* it handed the request back */
+    uint32_t stream;
+    bool was_retried;
+    bool head_seen;
+    bool *gone; /* set while an event is delivered after which the ticket is still
+                   needed */
+    uint64_t patience_us; /* a request that is queued again may wait so long again */
+    uint64_t body_sent;   /* bytes, to this backend */
+    struct window_sender to_app;
+    struct window_receiver from_app;
+    uint64_t submitted_us, sent_us; /* queue time = sent - submitted */
+};
+
+void ticket_init(struct ticket *t, const struct ticket_events *events);
+
+/* Sends it to a backend with credit or queues it. May call events->failed (QUEUE_FULL,
+ * SHUTTING_DOWN) or events->sent before it returns. */
+void pool_submit(struct pool *pool, struct ticket *t);
+
+/* The exchange no longer wants the answer (client gone, deadline, bad answer). Queued:
+ * leaves the queue. Sent: CANCEL goes out and the slot stays counted until the backend
+ * ends the stream. No event follows. Does nothing to an idle ticket. */
+void ticket_cancel(struct ticket *t, enum err reason);
+
+/* Request body towards the app. ticket_room: bytes that may be sent now (0: wait for
+ * `room`). ticket_send_body: data.len <= room and <= FRAME_MAX_BULK; copied. */
+size_t ticket_room(const struct ticket *t);
+void ticket_send_body(struct ticket *t, struct slice data);
+void ticket_send_end(struct ticket *t);
+
+/* `bytes` of the answer were passed on to the client: grants the app more in time. */
+void ticket_passed_on(struct ticket *t, size_t bytes);
+
+#endif

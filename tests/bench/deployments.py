@@ -1,0 +1,117 @@
+"""How each deployment of the bench is started.
+
+A deployment is a function of a `Place` (port, directory, file and socket names) that
+returns argv lists: foreground processes in start order, each of which stops on SIGTERM.
+`edge` names the processes (by comm) whose CPU counts as the edge's; the rest is the
+application's side."""
+
+import os
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+APPS = os.path.join(HERE, "apps")
+TOP = os.path.dirname(os.path.dirname(HERE))
+WORKERS = 2
+DEPLOYMENTS = {}
+
+
+def deployment(name, edge):
+    def put(start):
+        DEPLOYMENTS[name] = {"start": start, "edge": edge}
+        return start
+
+    return put
+
+
+def banyan(place, threads, *options):
+    return [[
+        place.banyan, "serve", "bench_app:application",
+        "--bind", f"127.0.0.1:{place.port}",
+        "--workers", str(WORKERS),
+        "--threads", str(threads),
+        "--chdir", APPS,
+        "--python", "/usr/bin/python3",
+        "--log-level", "warning",
+        *options,
+    ]]
+
+
+@deployment("banyan", edge=("banyan-proxy",))
+def _(place):
+    return banyan(place, 16)
+
+
+@deployment("banyan-t1", edge=("banyan-proxy",))
+def _(place):
+    return banyan(place, 1)
+
+
+@deployment("banyan-t256", edge=("banyan-proxy",))
+def _(place):
+    return banyan(place, 256)
+
+
+@deployment("banyan-embedded", edge=("banyan-proxy",))
+def _(place):
+    return banyan(place, 16, "--embedded")
+
+
+def nginx(place, location, http=""):
+    conf = place.file("nginx.conf", f"""
+daemon off; worker_processes {WORKERS}; pid {place.dir}/nginx.pid; user root;
+error_log {place.dir}/nginx.err warn;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; keepalive_requests 1000000; keepalive_timeout 75s; sendfile on;
+  default_type text/plain; client_body_buffer_size 128k;
+  client_body_temp_path {place.dir}/body; proxy_temp_path {place.dir}/proxy;
+  uwsgi_temp_path {place.dir}/uwsgi; fastcgi_temp_path {place.dir}/fcgi;
+  scgi_temp_path {place.dir}/scgi;
+  {http}
+  server {{ listen 127.0.0.1:{place.port} backlog=2048; location / {{ {location} }} }}
+}}""")
+    return ["/usr/sbin/nginx", "-c", conf, "-p", place.dir, "-e", place.dir + "/nginx.err"]
+
+
+def nginx_uwsgi(place, threads):
+    app = [
+        "/usr/bin/uwsgi", "--plugins", "python3", "--master", "--processes", str(WORKERS),
+        "--threads", str(threads), "--disable-logging", "--need-app", "--listen", "1024",
+        "--die-on-term", "--module", "bench_app:application", "--pythonpath", APPS,
+        "--socket", place.sock("app"), "--chmod-socket=666",
+    ]
+    front = f"include /etc/nginx/uwsgi_params; uwsgi_pass unix:{place.sock('app')};"
+    return [app, nginx(place, front)]
+
+
+@deployment("nginx-uwsgi-t16", edge=("nginx",))
+def _(place):
+    return nginx_uwsgi(place, 16)
+
+
+@deployment("nginx-uwsgi-t1", edge=("nginx",))
+def _(place):
+    return nginx_uwsgi(place, 1)
+
+
+@deployment("haproxy-nginx-static", edge=("haproxy",))
+def _(place):
+    back = place.inner("static")
+    conf = place.file("haproxy.cfg", f"""
+global
+    nbthread {WORKERS}
+    maxconn 4096
+defaults
+    mode http
+    timeout client 60s
+    timeout server 60s
+    timeout connect 5s
+    timeout http-keep-alive 75s
+    option http-keep-alive
+    http-reuse always
+frontend edge
+    bind 127.0.0.1:{place.port} backlog 2048
+    default_backend static
+backend static
+    server s1 127.0.0.1:{back.port}
+""")
+    return [nginx(back, 'return 200 "Hello, World!";'), ["/usr/sbin/haproxy", "-db", "-f", conf]]

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+"""Cannot be imported."""
+
+raise RuntimeError("the shop is closed")

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ * appserver/slot.c: every state meets every order. Its "processes" are forked children
+ * that wait to be killed; real time passes only where a fork needs it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+// cmocka.h needs the four above
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "appserver/slot.h"
+#include "protocol/base/clock.h"
+
+static char socket_file[] = "/tmp/test-slot-XXXXXX";
+static char bind[64];
+
+static int set_up(void **state)
+{
+    (void)state;
+    int fd = mkstemp(socket_file);
+    (void)close(fd);
+    (void)snprintf(bind, sizeof bind, "ipc://%s", socket_file);
+    clock_set(1000);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    (void)unlink(socket_file);
+    (void)snprintf(socket_file, sizeof socket_file, "/tmp/test-slot-XXXXXX");
+    clock_release();
+    return 0;
+}
+
+/* A process that waits, and the writing end of its readiness. */
+static int start(struct slot *slot)
+{
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)close(fds[1]);
+        for (;;)
+            (void)pause();
+    }
+    slot_started(slot, pid, fds[0]);
+    return fds[1];
+}
+
+static void make_ready(struct slot *slot, int fd)
+{
+    assert_int_equal(write(fd, "r", 1), 1);
+    (void)close(fd);
+    assert_true(slot_read_ready(slot));
+}
+
+/* What the process died of. */
+static int reap(struct slot *slot)
+{
+    int status;
+    assert_int_equal(waitpid(slot->pid, &status, 0), slot->pid);
+    return WTERMSIG(status);
+}
+
+static void waits_starts_is_ready_stops_and_waits_again(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 2, 1);
+    assert_int_equal(slot->state, SLOT_WAITING);
+    assert_int_equal(slot->start_at_us, 0);
+    int fd = start(slot);
+    assert_int_equal(slot->state, SLOT_STARTING);
+    make_ready(slot, fd);
+    assert_int_equal(slot->state, SLOT_READY);
+    slot_stop(slot, 5000);
+    assert_int_equal(slot->state, SLOT_STOPPING);
+    assert_int_equal(slot->kill_at_us, 5000);
+    assert_int_equal(reap(slot), SIGTERM);
+    slot_ended(slot, 700);
+    assert_int_equal(slot->state, SLOT_WAITING);
+    assert_int_equal(slot->start_at_us, 1700);
+    assert_int_equal(slot->pid, 0);
+    slot_free(&slot);
+    assert_null(slot);
+}
+
+static void a_process_that_serves_nothing_yet_is_killed_at_once(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    int fd = start(slot);
+    slot_stop(slot, 5000);
+    assert_int_equal(slot->state, SLOT_STOPPING);
+    assert_int_equal(reap(slot), SIGKILL);
+    (void)close(fd);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
+static void a_pipe_that_closes_without_a_word_is_not_readiness(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    (void)close(start(slot));
+    assert_false(slot_read_ready(slot));
+    assert_int_equal(slot->state, SLOT_STARTING);
+    assert_int_equal(slot->ready_fd, -1);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
+static void readiness_after_the_order_to_stop_changes_nothing(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    int fd = start(slot);
+    slot_stop(slot, 5000);
+    assert_int_equal(write(fd, "r", 1), 1);
+    (void)close(fd);
+    assert_false(slot_read_ready(slot));
+    assert_int_equal(slot->state, SLOT_STOPPING);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
+static void a_retired_slot_is_done_when_its_process_ends(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    make_ready(slot, start(slot));
+    slot_retire(slot);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    assert_int_equal(slot->state, SLOT_DONE);
+    slot_stop(slot, 5000);
+    slot_kill(slot);
+    assert_int_equal(slot->state, SLOT_DONE);
+    slot_free(&slot);
+}
+
+static void stopping_one_that_waits_makes_it_due_or_done(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    slot->start_at_us = 999999;
+    slot_stop(slot, 5000);
+    assert_int_equal(slot->state, SLOT_WAITING);
+    assert_int_equal(slot->start_at_us, 0);
+    slot_retire(slot);
+    slot_stop(slot, 5000);
+    assert_int_equal(slot->state, SLOT_DONE);
+    slot_free(&slot);
+}
+
+static void a_second_order_to_stop_only_shortens_the_time(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    make_ready(slot, start(slot));
+    slot_stop(slot, 5000);
+    slot_stop(slot, 9000);
+    assert_int_equal(slot->kill_at_us, 5000);
+    slot_stop(slot, 3000);
+    assert_int_equal(slot->kill_at_us, 3000);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
+static void removes_the_file_that_its_process_made(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    make_ready(slot, start(slot));
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+    assert_int_equal(access(socket_file, F_OK), -1);
+}
+
+static void leaves_a_file_it_never_made(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    int fd = start(slot);
+    slot_kill(slot);
+    (void)reap(slot);
+    (void)close(fd);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+    assert_int_equal(access(socket_file, F_OK), 0);
+}
+
+static void has_no_place_for_a_port_past_the_last(void **state)
+{
+    (void)state;
+    assert_null(slot_new("tcp://127.0.0.1:65535", 1, 1));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(waits_starts_is_ready_stops_and_waits_again),
+        TEST(a_process_that_serves_nothing_yet_is_killed_at_once),
+        TEST(a_pipe_that_closes_without_a_word_is_not_readiness),
+        TEST(readiness_after_the_order_to_stop_changes_nothing),
+        TEST(a_retired_slot_is_done_when_its_process_ends),
+        TEST(stopping_one_that_waits_makes_it_due_or_done),
+        TEST(a_second_order_to_stop_only_shortens_the_time),
+        TEST(removes_the_file_that_its_process_made),
+        TEST(leaves_a_file_it_never_made),
+        TEST(has_no_place_for_a_port_past_the_last),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

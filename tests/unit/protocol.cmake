@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: MIT
+add_unit_test(protocol/base/test_buf LIBS base)
+add_unit_test(protocol/base/test_check LIBS base)
+add_unit_test(protocol/base/test_clock LIBS base)
+add_unit_test(protocol/base/test_error LIBS base)
+add_unit_test(protocol/base/test_log LIBS base)
+add_unit_test(protocol/base/test_mem LIBS base)
+add_unit_test(protocol/base/test_option LIBS base)
+add_unit_test(protocol/base/test_queue LIBS base)
+add_unit_test(protocol/test_frame LIBS protocol)
+add_unit_test(protocol/test_frame_oracle LIBS protocol PkgConfig::MSGPACK)
+add_unit_test(protocol/test_frame_unpack LIBS protocol)
+add_unit_test(protocol/test_header_names LIBS protocol)
+add_unit_test(protocol/test_hello LIBS protocol PkgConfig::MSGPACK)
+add_unit_test(protocol/test_window LIBS protocol)
+
+# Run by hand, from an optimized build (preset release).
+add_executable(bench_frame EXCLUDE_FROM_ALL bench/micro/bench_frame.c)
+target_link_libraries(bench_frame PRIVATE protocol)
+set_target_properties(bench_frame PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bench")

@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: MIT
+ * proxy/http/respond.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+// cmocka.h needs the four above
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "protocol/header_names.h"
+#include "proxy/http/respond.h"
+#include "tests/support/assert_slice.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* An application's response: "Name: value" lines, packed as its app server would. */
+struct answer {
+    struct buf packed;
+    struct frame_response frame;
+};
+
+static struct answer answer_of(uint16_t status, const char *lines)
+{
+    struct answer a = {.frame = {.status = status}};
+    struct header_writer w;
+
+    buf_init(&a.packed, 0);
+    header_begin(&w, &a.packed);
+    while (*lines != 0) {
+        struct slice name = slice_of(lines, strcspn(lines, ":"));
+        lines += name.len + 2;
+        struct slice value = slice_of(lines, strcspn(lines, "|"));
+        lines += value.len + (lines[value.len] == '|');
+        header_put(&w, header_number(name), name, value);
+    }
+    header_end(&w);
+    a.frame.headers.packed = slice_of(a.packed.data + 3, buf_len(&a.packed) - 3);
+    a.frame.headers.count = w.count;
+    return a;
+}
+
+static const struct response_to plain = {.minor = 1, .keep_alive = true};
+
+/* Lines are separated by '|' here, so that a value may hold anything else. */
+static void assert_head(uint16_t status,
+                        const char *lines,
+                        const struct response_to *to,
+                        const char *want)
+{
+    struct answer a = answer_of(status, lines);
+    struct response_plan plan;
+    struct buf out;
+    enum err err;
+
+    buf_init(&out, 0);
+    assert_true(respond_head(&a.frame, to, &out, &plan, &err));
+    assert_slice(buf_slice(&out), want);
+    buf_fini(&out);
+    buf_fini(&a.packed);
+}
+
+static void writes_a_head_with_canonical_names(void **state)
+{
+    (void)state;
+    assert_head(
+        200,
+        "content-type: text/html|x-oWn: 1|ETAG: \"x\"|set-cookie: a|Set-Cookie: b|"
+        "content-length: 12",
+        &plain,
+        "HTTP/1.1 200 OK\r\n"
+        "Content-Type: text/html\r\n"
+        "x-oWn: 1\r\n"
+        "ETag: \"x\"\r\n"
+        "Set-Cookie: a\r\n"
+        "Set-Cookie: b\r\n"
+        "Content-Length: 12\r\n"
+        "\r\n");
+}
+
+static void adds_date_and_server_unless_there(void **state)
+{
+    (void)state;
+    const struct response_to to = {
+        .minor = 1,
+        .keep_alive = true,
+        .date = SLICE("Sat, 21 Nov 2026 07:32:01 GMT"),
+        .server = SLICE("banyan"),
+    };
+    assert_head(204, "", &to,
+                "HTTP/1.1 204 No Content\r\n"
+                "Date: Sat, 21 Nov 2026 07:32:01 GMT\r\n"
+                "Server: banyan\r\n"
+                "\r\n");
+    assert_head(204, "Server: mine|Date: then", &to,
+                "HTTP/1.1 204 No Content\r\nServer: mine\r\nDate: then\r\n\r\n");
+}
+
+static void frames_the_body_itself(void **state)
+{
+    (void)state;
+    static const struct {
+        uint16_t status;
+        const char *lines;
+        struct response_to to;
+        int64_t frame_length; /* -1: the frame says none */
+        enum response_framing framing;
+        uint64_t length;
+        bool keep_alive;
+        const char *want; /* behind the status line */
+    } cases[] = {
+        /* by length: of the frame, of the field, and the field where it is shorter */
+        {200,
+         "",
+         {1, false, true, {0}, {0}},
+         5,
+         RESPONSE_LENGTH,
+         5,
+         true,
+         "Content-Length: 5\r\n"},
+        {200,
+         "",
+         {1, false, true, {0}, {0}},
+         0,
+         RESPONSE_LENGTH,
+         0,
+         true,
+         "Content-Length: 0\r\n"},
+        {200,
+         "Content-Length: 7",
+         {1, false, true, {0}, {0}},
+         -1,
+         RESPONSE_LENGTH,
+         7,
+         true,
+         "Content-Length: 7\r\n"},
+        {200,
+         "Content-Length: 4",
+         {1, false, true, {0}, {0}},
+         5,
+         RESPONSE_LENGTH,
+         4,
+         true,
+         "Content-Length: 4\r\n"},
+        {200,
+         "",
+         {1, false, false, {0}, {0}},
+         5,
+         RESPONSE_LENGTH,
+         5,
+         false,
+         "Content-Length: 5\r\nConnection: close\r\n"},
+        {200,
+         "",
+         {0, false, true, {0}, {0}},
+         5,
+         RESPONSE_LENGTH,
+         5,
+         true,
+         "Content-Length: 5\r\nConnection: keep-alive\r\n"},
+        /* of unknown length */
+        {200,
+         "",
+         {1, false, true, {0}, {0}},
+         -1,
+         RESPONSE_CHUNKED,
+         0,
+         true,
+         "Transfer-Encoding: chunked\r\n"},
+        {200,
+         "",
+         {0, false, true, {0}, {0}},
+         -1,
+         RESPONSE_CLOSE,
+         0,
+         false,
+         "Connection: close\r\n"},
+        /* without a body */
+        {204,
+         "Content-Length: 0",
+         {1, false, true, {0}, {0}},
+         0,
+         RESPONSE_NO_BODY,
+         0,
+         true,
+         ""},
+        {304,
+         "Content-Length: 9",
+         {1, false, true, {0}, {0}},
+         0,
+         RESPONSE_NO_BODY,
+         0,
+         true,
+         ""},
+        {200,
+         "Content-Length: 9",
+         {1, true, true, {0}, {0}},
+         0,
+         RESPONSE_NO_BODY,
+         0,
+         true,
+         "Content-Length: 9\r\n"},
+        {200, "", {1, true, true, {0}, {0}}, 0, RESPONSE_NO_BODY, 0, true, ""},
+        {200,
+         "",
+         {0, true, true, {0}, {0}},
+         -1,
+         RESPONSE_NO_BODY,
+         0,
+         true,
+         "Connection: keep-alive\r\n"},
+        {204,
+         "Content-Length: 9",
+         {1, true, true, {0}, {0}},
+         -1,
+         RESPONSE_NO_BODY,
+         0,
+         true,
+         ""},
+        /* the application's own framing */
+        {200,
+         "Transfer-Encoding: chunked",
+         {1, false, true, {0}, {0}},
+         5,
+         RESPONSE_LENGTH,
+         5,
+         true,
+         "Content-Length: 5\r\n"},
+        {200,
+         "Connection: foo, Close",
+         {1, false, true, {0}, {0}},
+         5,
+         RESPONSE_LENGTH,
+         5,
+         false,
+         "Content-Length: 5\r\nConnection: close\r\n"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct answer a = answer_of(cases[i].status, cases[i].lines);
+        struct response_plan plan;
+        struct buf out;
+        enum err err;
+
+        buf_init(&out, 0);
+        a.frame.has_length = cases[i].frame_length >= 0;
+        a.frame.length = a.frame.has_length ? (uint64_t)cases[i].frame_length : 0;
+        assert_true(respond_head(&a.frame, &cases[i].to, &out, &plan, &err));
+        assert_int_equal(plan.framing, cases[i].framing);
+        if (plan.framing == RESPONSE_LENGTH)
+            assert_int_equal(plan.length, cases[i].length);
+        assert_int_equal(plan.keep_alive, cases[i].keep_alive);
+        buf_add(&out, SLICE("\0"));
+        const char *rest = strchr(out.data, '\n') + 1;
+        assert_int_equal(strlen(rest), strlen(cases[i].want) + 2);
+        assert_memory_equal(rest, cases[i].want, strlen(cases[i].want));
+        buf_fini(&out);
+        buf_fini(&a.packed);
+    }
+}
+
+static void drops_hop_by_hop_fields_and_says_so(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *lines;
+        bool has_hop_by_hop;
+    } cases[] = {
+        {"Connection: keep-alive", true},
+        {"Keep-Alive: timeout=5", true},
+        {"Proxy-Connection: close", true},
+        {"TE: trailers", true},
+        {"Trailer: X-A", true},
+        {"Transfer-Encoding: gzip, chunked", true},
+        {"Upgrade: h2c", true},
+        {"Content-Length: 0", false},
+        {"X-A: b", false},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct answer a = answer_of(200, cases[i].lines);
+        struct response_plan plan;
+        struct buf out;
+        enum err err;
+        buf_init(&out, 0);
+        assert_true(respond_head(&a.frame, &plain, &out, &plan, &err));
+        assert_int_equal(plan.has_hop_by_hop, cases[i].has_hop_by_hop);
+        assert_true(plan.keep_alive);
+        if (plan.has_hop_by_hop)
+            assert_slice(buf_slice(&out),
+                         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        buf_fini(&out);
+        buf_fini(&a.packed);
+    }
+}
+
+static void lets_no_client_see_what_an_application_must_not_say(void **state)
+{
+    (void)state;
+    static const struct {
+        int status;
+        const char *lines, *reason;
+    } cases[] = {
+        {200, "X-A: b\r\nSet-Cookie: c", ""},
+        {200, "X-A: b\rc", ""},
+        {200, "X-A: b\nc", ""},
+        {200, "X-A: b\x01", ""},
+        {200, "X-A: b\x7f", ""},
+        {200, "X A: b", ""},
+        {200, "X\r\nA: b", ""},
+        {200, "X-\xc3\xa9: b", ""},
+        {200, "X(: b", ""},
+        {200, "Content-Type: b\r\nX: c", ""},
+        {200, "Connection: close\r\nX: c", ""},
+        {200, "Content-Length: x", ""},
+        {200, "Content-Length: -1", ""},
+        {200, "Content-Length: 5, 5", ""},
+        {200, "Content-Length: 5|content-length: 5", ""},
+        {200, "Content-Length: 99999999999999999999", ""},
+        {200, "", "OK\r\nX: a"},
+        {200, "", "O\x01K"},
+        {0, "", ""},
+        {99, "", ""},
+        {100, "", ""},
+        {101, "", ""},
+        {199, "", ""},
+        {1000, "", ""},
+        {65535, "", ""},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct answer a = answer_of((uint16_t)cases[i].status, cases[i].lines);
+        struct response_plan plan;
+        struct buf out;
+        enum err err = ERR_NONE;
+        a.frame.reason = slice_from(cases[i].reason);
+        buf_init(&out, 0);
+        buf_add(&out, SLICE("before"));
+        assert_false(respond_head(&a.frame, &plain, &out, &plan, &err));
+        assert_int_equal(err, ERR_BAD_RESPONSE);
+        assert_slice(buf_slice(&out), "before");
+        buf_fini(&out);
+        buf_fini(&a.packed);
+    }
+}
+
+static void lets_no_client_see_a_nul(void **state)
+{
+    (void)state;
+    struct answer a = {.frame = {.status = 200}};
+    struct header_writer w;
+    struct response_plan plan;
+    struct buf out;
+    enum err err;
+
+    buf_init(&a.packed, 0);
+    buf_init(&out, 0);
+    header_begin(&w, &a.packed);
+    header_put(&w, HEADER_NONE, SLICE("X-A"), SLICE("a\0b"));
+    header_end(&w);
+    a.frame.headers.packed = slice_of(a.packed.data + 3, buf_len(&a.packed) - 3);
+    a.frame.headers.count = 1;
+    assert_false(respond_head(&a.frame, &plain, &out, &plan, &err));
+    assert_int_equal(err, ERR_BAD_RESPONSE);
+    buf_fini(&a.packed);
+    buf_fini(&out);
+}
+
+static void refuses_a_body_shorter_than_promised(void **state)
+{
+    (void)state;
+    struct answer a = answer_of(200, "Content-Length: 6");
+    struct response_plan plan;
+    struct buf out;
+    enum err err;
+
+    buf_init(&out, 0);
+    a.frame.has_length = true;
+    a.frame.length = 5;
+    assert_false(respond_head(&a.frame, &plain, &out, &plan, &err));
+    assert_int_equal(err, ERR_RESPONSE_TRUNCATED);
+    assert_int_equal(buf_len(&out), 0);
+    buf_fini(&out);
+    buf_fini(&a.packed);
+}
+
+static void keeps_reasons_and_odd_statuses(void **state)
+{
+    (void)state;
+    struct answer a = answer_of(799, "");
+    struct response_plan plan;
+    struct buf out;
+    enum err err;
+
+    buf_init(&out, 0);
+    a.frame.reason = SLICE("Caf\xc3\xa9 closed");
+    assert_true(respond_head(&a.frame, &plain, &out, &plan, &err));
+    a.frame.reason = SLICE("");
+    assert_true(respond_head(&a.frame, &plain, &out, &plan, &err));
+    assert_slice(buf_slice(&out),
+                 "HTTP/1.1 799 Caf\xc3\xa9 closed\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "HTTP/1.1 799 Unknown\r\nTransfer-Encoding: chunked\r\n\r\n");
+    buf_fini(&out);
+    buf_fini(&a.packed);
+}
+
+static void writes_interim_responses(void **state)
+{
+    (void)state;
+    static const struct {
+        uint16_t status;
+        const char *lines, *want; /* NULL: refused */
+    } cases[] = {
+        {100, "", "HTTP/1.1 100 Continue\r\n\r\n"},
+        {103, "link: </a>; rel=preload|Content-Length: 5|Connection: close",
+         "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"},
+        {101, "", NULL},
+        {200, "", NULL},
+        {99, "", NULL},
+        {103, "Link: a\r\nb: c", NULL},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct answer a = answer_of(cases[i].status, cases[i].lines);
+        struct buf out;
+        enum err err;
+        buf_init(&out, 0);
+        assert_int_equal(respond_inform(&a.frame, &out, &err), cases[i].want != NULL);
+        assert_slice(buf_slice(&out), cases[i].want == NULL ? "" : cases[i].want);
+        buf_fini(&out);
+        buf_fini(&a.packed);
+    }
+}
+
+static void frames_chunks(void **state)
+{
+    (void)state;
+    struct buf out;
+
+    buf_init(&out, 0);
+    respond_chunk_begin(&out, 1);
+    respond_chunk_begin(&out, 0x1f);
+    respond_chunk_begin(&out, 0x10000);
+    respond_chunk_begin(&out, SIZE_MAX);
+    respond_chunk_end(&out);
+    respond_last_chunk(&out);
+    assert_slice(buf_slice(&out),
+                 "1\r\n1f\r\n10000\r\nffffffffffffffff\r\n\r\n0\r\n\r\n");
+    buf_fini(&out);
+}
+
+static void answers_with_a_page_of_its_own(void **state)
+{
+    (void)state;
+    static const struct {
+        enum err err;
+        struct response_to to;
+        const char *want;
+    } cases[] = {
+        {ERR_BAD_HOST,
+         {1, false, false, {0}, {0}},
+         "HTTP/1.1 400 Bad Request\r\n"
+         "Content-Type: text/plain; charset=utf-8\r\n"
+         "Content-Length: 52\r\n"
+         "Connection: close\r\n"
+         "\r\n"
+         "400 Bad Request: missing, duplicate or invalid Host\n"},
+        {ERR_BACKEND_LOST,
+         {1, false, true, {0}, {0}},
+         "HTTP/1.1 502 Bad Gateway\r\n"
+         "Content-Type: text/plain; charset=utf-8\r\n"
+         "Content-Length: 16\r\n"
+         "\r\n"
+         "502 Bad Gateway\n"},
+        {ERR_QUEUE_FULL,
+         {0, true, true, {"now", 3}, {"banyan", 6}},
+         "HTTP/1.1 503 Service Unavailable\r\n"
+         "Date: now\r\n"
+         "Server: banyan\r\n"
+         "Retry-After: 1\r\n"
+         "Content-Type: text/plain; charset=utf-8\r\n"
+         "Content-Length: 24\r\n"
+         "Connection: keep-alive\r\n"
+         "\r\n"},
+        {ERR_METHOD_NOT_ALLOWED,
+         {1, true, false, {0}, {0}},
+         "HTTP/1.1 405 Method Not Allowed\r\n"
+         "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+         "Content-Type: text/plain; charset=utf-8\r\n"
+         "Content-Length: 43\r\n"
+         "Connection: close\r\n"
+         "\r\n"},
+        {ERR_UPGRADE_REQUIRED,
+         {1, true, false, {0}, {0}},
+         "HTTP/1.1 426 Upgrade Required\r\n"
+         "Upgrade: websocket\r\n"
+         "Connection: upgrade\r\n"
+         "Sec-WebSocket-Version: 13\r\n"
+         "Content-Type: text/plain; charset=utf-8\r\n"
+         "Content-Length: 52\r\n"
+         "Connection: close\r\n"
+         "\r\n"},
+        {ERR_NONE,
+         {1, false, true, {0}, {0}},
+         "HTTP/1.1 500 Internal Server Error\r\n"
+         "Content-Type: text/plain; charset=utf-8\r\n"
+         "Content-Length: 26\r\n"
+         "\r\n"
+         "500 Internal Server Error\n"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct buf out;
+        buf_init(&out, 0);
+        respond_error(cases[i].err, &cases[i].to, &out);
+        assert_slice(buf_slice(&out), cases[i].want);
+        buf_fini(&out);
+    }
+}
+
+static void every_failure_has_a_page(void **state)
+{
+    (void)state;
+    for (int err = 0; err < ERR_COUNT; err++) {
+        struct buf out;
+        buf_init(&out, 0);
+        respond_error((enum err)err, &plain, &out);
+        buf_add(&out, SLICE("\0"));
+        assert_memory_equal(out.data, "HTTP/1.1 ", 9);
+        const char *length = strstr(out.data, "Content-Length: "),
+                   *body = strstr(out.data, "\r\n\r\n");
+        assert_non_null(length);
+        assert_non_null(body);
+        assert_int_equal(strtoul(length + 16, NULL, 10), strlen(body + 4));
+        assert_null(strstr(out.data, "Unknown"));
+        buf_fini(&out);
+    }
+}
+
+static void answers_plainly(void **state)
+{
+    (void)state;
+    struct buf out;
+
+    buf_init(&out, 0);
+    respond_plain(200, SLICE(""), &plain, &out);
+    assert_slice(buf_slice(&out), "HTTP/1.1 200 OK\r\n"
+                                  "Content-Type: text/plain; charset=utf-8\r\n"
+                                  "Content-Length: 0\r\n"
+                                  "\r\n");
+    buf_fini(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(writes_a_head_with_canonical_names),
+        cmocka_unit_test(adds_date_and_server_unless_there),
+        cmocka_unit_test(frames_the_body_itself),
+        cmocka_unit_test(drops_hop_by_hop_fields_and_says_so),
+        cmocka_unit_test(lets_no_client_see_what_an_application_must_not_say),
+        cmocka_unit_test(lets_no_client_see_a_nul),
+        cmocka_unit_test(refuses_a_body_shorter_than_promised),
+        cmocka_unit_test(keeps_reasons_and_odd_statuses),
+        cmocka_unit_test(writes_interim_responses),
+        cmocka_unit_test(frames_chunks),
+        cmocka_unit_test(answers_with_a_page_of_its_own),
+        cmocka_unit_test(every_failure_has_a_page),
+        cmocka_unit_test(answers_plainly),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT
+ * proxy/edge.c: a whole edge thread, with the test in place of the control thread and
+ * no app server. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+// cmocka.h needs the four above
+#include <cmocka.h>
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "protocol/base/log.h"
+#include "proxy/edge.h"
+
+struct fixture {
+    char directory[40], name[64];
+    const char *names[1];
+    int listeners[1];
+    struct proxy_options proxy;
+    struct link_context *context;
+    struct link *control; /* our end of the PAIR */
+    struct edge_options edge;
+    pthread_t thread;
+};
+
+static void *run_edge(void *arg)
+{
+    edge_run(arg);
+    return NULL;
+}
+
+static struct sockaddr_un address_of(const struct fixture *f)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/s", f->directory);
+    return address;
+}
+
+/* The next thing that the edge says. */
+static enum edge_report_kind next_report(struct fixture *f)
+{
+    struct link_message m;
+    struct edge_report report;
+    while (link_recv(f->control, &m) != STEP_DONE) {
+        struct pollfd poll_fd = {.fd = link_fd(f->control), .events = POLLIN};
+        if (!link_has_input(f->control))
+            (void)poll(&poll_fd, 1, -1);
+    }
+    assert_int_equal(m.frames.len, sizeof(report));
+    memcpy(&report, m.frames.ptr, sizeof(report));
+    link_message_done(&m);
+    assert_int_equal(report.number, f->edge.number);
+    return report.kind;
+}
+
+static void begin(struct fixture *f, const char *graceful_timeout)
+{
+    char program[] = "banyan-proxy", backend[] = "--backend=ipc:///x", graceful[64];
+    char *argv[] = {program, backend, graceful, NULL};
+    struct buf message;
+    int rest;
+    (void)alarm(30); /* instead of waiting for ever */
+    *f = (struct fixture){0};
+    log_set_level(LOG_ERROR);
+    buf_init(&message, 0);
+    (void)snprintf(graceful, sizeof(graceful), "--graceful-timeout=%s",
+                   graceful_timeout);
+    assert_int_equal(
+        option_parse(&proxy_option_table, 3, argv, &f->proxy, &rest, &message),
+        ERR_NONE);
+    assert_true(proxy_options_check(&f->proxy, &message));
+
+    strcpy(f->directory, "/tmp/banyan-test-edge-XXXXXX");
+    assert_non_null(mkdtemp(f->directory));
+    (void)snprintf(f->name, sizeof(f->name), "unix:%s/s", f->directory);
+    f->names[0] = f->name;
+    struct sockaddr_un address = address_of(f);
+    f->listeners[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(f->listeners[0], (void *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(f->listeners[0], 16), 0);
+
+    f->context = link_context_new(8);
+    struct link *theirs;
+    link_pair_new(f->context, &f->control, &theirs);
+    f->edge = (struct edge_options){
+        .proxy = &f->proxy,
+        .number = 3,
+        .count = 4,
+        .context = f->context,
+        .orders = theirs,
+        .listeners = f->listeners,
+        .listener_names = f->names,
+        .listener_count = 1,
+        .instance = 42,
+    };
+    assert_int_equal(pthread_create(&f->thread, NULL, run_edge, &f->edge), 0);
+    assert_int_equal(next_report(f), EDGE_READY);
+}
+
+static void end(struct fixture *f)
+{
+    assert_int_equal(pthread_join(f->thread, NULL), 0);
+    link_free(&f->control);
+    link_context_free(&f->context);
+    assert_int_equal(unlink(address_of(f).sun_path), 0);
+    assert_int_equal(rmdir(f->directory), 0);
+    (void)alarm(0);
+}
+
+static void order(struct fixture *f, enum edge_order_kind kind, const char *endpoint)
+{
+    struct edge_order o = {.kind = kind, .name = "app"};
+    (void)snprintf(o.endpoint, sizeof(o.endpoint), "%s", endpoint);
+    assert_int_equal(link_send(f->control, 0, slice_of(&o, sizeof(o)), SLICE("")),
+                     ERR_NONE);
+}
+
+static int join(const struct fixture *f)
+{
+    struct sockaddr_un to = address_of(f);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (void *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+static void ask(int fd, const char *request)
+{
+    assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+}
+
+static void assert_says(int fd, const char *start)
+{
+    char answer[1024];
+    ssize_t n = recv(fd, answer, sizeof(answer), 0);
+    assert_true(n > (ssize_t)strlen(start));
+    assert_memory_equal(answer, start, strlen(start));
+}
+
+static void assert_ended(int fd)
+{
+    char byte;
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    (void)close(fd);
+}
+
+static void it_serves_until_it_is_told_to_stop(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f, "30");
+    int client = join(&f);
+    ask(client, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"); /* needs no app server */
+    assert_says(client, "HTTP/1.1 200 OK\r\n");
+    order(&f, EDGE_SHUTDOWN, "");
+    assert_ended(client);
+    assert_int_equal(next_report(&f), EDGE_STOPPED);
+    struct sockaddr_un to = address_of(&f);
+    int late = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(late, (void *)&to, sizeof(to)), -1);
+    (void)close(late);
+    end(&f);
+}
+
+static void orders_that_cannot_be_followed_do_no_harm(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f, "30");
+    log_set_level(LOG_ERROR);
+    order(&f, EDGE_DRAIN_BACKEND, "");
+    order(&f, EDGE_REMOVE, "");
+    order(&f, EDGE_ADD, "carrier-pigeon://roof");
+    order(&f, EDGE_ADD, "inproc://app");
+    order(&f, EDGE_ADD, "inproc://app");
+    order(&f, EDGE_REMOVE, "");
+    int client = join(&f);
+    ask(client, "nonsense\r\n\r\n");
+    assert_says(client, "HTTP/1.1 400 Bad Request\r\n");
+    (void)close(client);
+    order(&f, EDGE_SHUTDOWN, "");
+    order(&f, EDGE_SHUTDOWN, "");
+    assert_int_equal(next_report(&f), EDGE_STOPPED);
+    end(&f);
+}
+
+static void what_does_not_finish_is_cut_off_in_the_end(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f, "0");
+    int waiting = join(&f), seen = join(&f);
+    ask(waiting, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); /* for an app server */
+    ask(seen, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_says(seen, "HTTP/1.1 200 OK\r\n");
+    (void)close(seen);
+    order(&f, EDGE_SHUTDOWN, "");
+    assert_ended(waiting);
+    assert_int_equal(next_report(&f), EDGE_STOPPED);
+    end(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_serves_until_it_is_told_to_stop),
+        cmocka_unit_test(orders_that_cannot_be_followed_do_no_harm),
+        cmocka_unit_test(what_does_not_finish_is_cut_off_in_the_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: MIT
+ * proxy/{exchange,exchange_record,answer,turn}.c: requests and answers over a real
+ * connection; the test is the app server. Failures and deadlines are in
+ * test_exchange_failures.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "protocol/base/clock.h"
+#include "tests/support/assert_slice.h"
+#include "tests/unit/proxy/edge_rig.h"
+
+#define GET "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+#define OK_EMPTY OK_HEAD "Content-Length: 0\r\n\r\n"
+
+static void begin(struct rig *rig)
+{
+    rig_init(rig);
+    rig_start(rig);
+    rig_connect(rig);
+}
+
+/* ---- requests ---- */
+
+static void a_request_becomes_a_frame(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, "POST /a/b?c=%20d HTTP/1.1\r\nHost: example.org\r\nX-A: 1\r\n"
+                   "Content-Length: 5\r\n\r\nhello");
+    struct frame_request *f = &rig_latest()->frame.request;
+    assert_slice(f->method, "POST");
+    assert_slice(f->target, "/a/b?c=%20d");
+    assert_int_equal(f->minor, 1);
+    assert_slice(f->scheme, "http");
+    assert_slice(f->server_addr, "/run/web.sock");
+    assert_int_equal(f->body_form, BODY_INLINE);
+    assert_slice(f->body, "hello");
+    assert_int_equal(f->queued_us, 1000000);
+    assert_int_equal(f->deadline_us, 61000000);
+    assert_int_equal(f->id.len, 16);
+    assert_int_equal(f->flags, 0);
+    assert_false(rig_latest()->ticket->is_idempotent);
+    assert_true(rig_latest()->ticket->is_replayable);
+    assert_int_equal(rig_latest()->ticket->queue_deadline_us, 31000000);
+    rig_respond(rig_latest(), 201, "made\n");
+    rig_run(&rig);
+    rig_expect(&rig, "HTTP/1.1 201 Created\r\nDate: *\r\nServer: banyan\r\n"
+                     "Content-Length: 5\r\n\r\nmade\n");
+    rig_fini(&rig);
+}
+
+static void the_connection_serves_one_request_after_the_other(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    for (int i = 0; i < 5; i++) {
+        rig_send(&rig, GET);
+        assert_int_equal(rig_pool.count, i + 1);
+        rig_respond(rig_latest(), 200, "hello");
+        rig_run(&rig);
+        rig_expect(&rig, OK_HEAD "Content-Length: 5\r\n\r\nhello");
+    }
+    assert_false(rig.saw_eof);
+    assert_int_equal(rig.stats.connections, 1);
+    assert_int_equal(rig.stats.responses_2xx, 5);
+    rig_fini(&rig);
+}
+
+static void a_head_may_come_byte_by_byte(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    const char *text = "\r\nGET /x HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (const char *at = text; *at != '\0'; at++) {
+        assert_int_equal(rig_pool.count, 0);
+        rig_send(&rig, (char[]){*at, '\0'});
+    }
+    assert_slice(rig_latest()->frame.request.target, "/x");
+    rig_respond(rig_latest(), 200, "");
+    rig_run(&rig);
+    rig_expect(&rig, OK_EMPTY);
+    rig_fini(&rig);
+}
+
+static void pipelined_requests_are_answered_in_order(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"
+                   "POST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+                   "GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    static const char *const answers[] = {"one", "two", "three"};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(rig_pool.count, i + 1);
+        assert_int_equal(rig_latest()->frame.request.target.ptr[1], '1' + i);
+        rig_respond(rig_latest(), 200, answers[i]);
+        rig_run(&rig);
+    }
+    assert_slice(rig_pool.tickets[1].frame.request.body, "abc");
+    rig_expect(&rig, OK_HEAD "Content-Length: 3\r\n\r\none" OK_HEAD
+                             "Content-Length: 3\r\n\r\ntwo" OK_HEAD
+                             "Content-Length: 5\r\nConnection: close\r\n\r\nthree");
+    assert_true(rig.saw_eof);
+    rig_fini(&rig);
+}
+
+static void options_asterisk_is_answered_by_the_edge(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n");
+    rig_expect(&rig, OK_HEAD "Content-Type: *\r\nContent-Length: 0\r\n\r\n");
+    assert_int_equal(rig_pool.count, 0);
+    rig_send(&rig, GET);
+    assert_int_equal(rig_pool.count, 1);
+    rig_fini(&rig);
+}
+
+/* ---- request bodies ---- */
+
+static void a_body_in_pieces_is_gathered_into_the_frame(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *pieces[6];
+    } rows[] = {
+        {"by length", {"Content-Length: 5\r\n\r\n", "h", "ell", "o"}},
+        {"chunked",
+         {"Transfer-Encoding: chunked\r\n\r\n", "3\r", "\nhel\r\n2;x=y\r\nl", "o\r\n0",
+          "\r\nTrailer: t\r\n\r", "\n"}},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct rig rig;
+        begin(&rig);
+        rig_send(&rig, "PUT /p HTTP/1.1\r\nHost: x\r\nX-Kept: yes\r\n");
+        for (int piece = 0; piece < 6 && rows[i].pieces[piece] != NULL; piece++) {
+            assert_int_equal(rig_pool.count, 0);
+            rig_send(&rig, rows[i].pieces[piece]);
+        }
+        assert_int_equal(rig_pool.count, 1);
+        struct frame_request *f = &rig_latest()->frame.request;
+        assert_slice(f->target, "/p");
+        assert_int_equal(f->body_form, BODY_INLINE);
+        assert_slice(f->body, "hello");
+        bool kept = false;
+        struct header h;
+        for (struct header_list it = f->headers; header_next(&it, &h);)
+            kept |=
+                slice_eq(h.name, SLICE("x-kept")) && slice_eq(h.value, SLICE("yes"));
+        assert_true(kept);
+        rig_respond(rig_latest(), 200, "");
+        rig_send(&rig, GET);
+        rig_expect(&rig, OK_EMPTY);
+        assert_int_equal(rig_pool.count, 2);
+        rig_fini(&rig);
+    }
+}
+
+/* "POST" with `bytes` of body that the app server can check. */
+static char *make_body(size_t bytes)
+{
+    char *body = malloc(bytes + 1);
+    for (size_t i = 0; i < bytes; i++)
+        body[i] = (char)('a' + i % 23);
+    body[bytes] = '\0';
+    return body;
+}
+
+static void assert_body(const struct rig_ticket *t, const char *body)
+{
+    assert_slice(buf_slice(&t->body), body);
+    assert_true(t->body_ended);
+}
+
+static void a_large_body_is_gathered_first_and_sent_as_there_is_room(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_pool.window_bytes = 100000;
+    char *body = make_body(300000);
+    rig_send(&rig, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n");
+    rig_send(&rig, body + 1);
+    assert_int_equal(rig_pool.count, 0);
+    rig_send(&rig, body + 299999);
+    assert_int_equal(rig_pool.count, 1);
+    struct rig_ticket *t = rig_latest();
+    assert_int_equal(t->frame.request.body_form, BODY_LENGTH);
+    assert_int_equal(t->frame.request.body_length, 300000);
+    assert_int_equal(t->frame.request.deadline_us, clock_now_us() + 60 * 1000000);
+    assert_int_equal(buf_len(&t->body), 100000);
+    rig_room(t, 150000);
+    assert_int_equal(buf_len(&t->body), 250000);
+    assert_false(t->body_ended);
+
+    /* The app server dies: another one gets it from the first byte. */
+    assert_true(t->ticket->is_replayable);
+    rig_sent(t);
+    assert_int_equal(buf_len(&t->body), 100000);
+    rig_room(t, 1000000);
+    assert_int_equal(buf_len(&t->body), 300000);
+    assert_memory_equal(t->body.data, body + 1, 299999);
+    assert_true(t->body_ended);
+    rig_respond(t, 200, "");
+    rig_run(&rig);
+    rig_expect(&rig, OK_EMPTY);
+    assert_int_equal(rig.stats.bodies_spooled, 1);
+    free(body);
+    rig_fini(&rig);
+}
+
+static void a_body_beyond_the_buffer_is_streamed_with_back_pressure(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_pool.window_bytes = 100000;
+    char *body = make_body(600000);
+    rig_send(&rig, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n");
+    assert_int_equal(rig_pool.count, 1);
+    struct rig_ticket *t = rig_latest();
+    assert_int_equal(t->frame.request.deadline_us, 0); /* who knows how long it takes */
+    assert_true(t->ticket->is_replayable);
+    rig_send(&rig, body); /* as much as the edge and the socket take */
+    assert_int_equal(buf_len(&t->body), 100000);
+    assert_false(t->ticket->is_replayable);
+    size_t sent = 100000;
+    while (sent < 600000) {
+        rig_room(t, 50000);
+        rig_run(&rig);
+        size_t now = buf_len(&t->body);
+        if (now == sent) /* the socket is empty: the client writes the next piece */
+            break;
+        assert_in_range(now, sent + 1, sent + 50000);
+        sent = now;
+    }
+    assert_memory_equal(t->body.data, body, sent);
+    free(body);
+    rig_fini(&rig);
+}
+
+static void a_chunked_body_that_outgrows_the_buffer_is_streamed_from_there(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig.options.request_buffer = 40000;
+    rig_start(&rig);
+    rig_connect(&rig);
+    char *body = make_body(100000);
+    rig_send(&rig, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                   "186a0\r\n");
+    assert_int_equal(rig_pool.count, 0);
+    rig_send(&rig, body);
+    assert_int_equal(rig_pool.count, 1);
+    struct rig_ticket *t = rig_latest();
+    assert_int_equal(t->frame.request.body_form, BODY_UNKNOWN);
+    assert_int_equal(t->frame.request.deadline_us, 0);
+    assert_false(t->body_ended);
+    rig_send(&rig, "\r\n0\r\n\r\n");
+    assert_body(t, body);
+    rig_respond(t, 200, "");
+    rig_run(&rig);
+    rig_expect(&rig, OK_EMPTY);
+    free(body);
+    rig_fini(&rig);
+}
+
+/* ---- Expect: 100-continue ---- */
+
+#define EXPECTING                                                                      \
+    "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+
+static void the_client_is_told_to_continue_when_the_application_asks(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, EXPECTING);
+    struct rig_ticket *t = rig_latest();
+    assert_int_equal(t->frame.request.flags, REQUEST_EXPECT);
+    assert_int_equal(t->frame.request.body_form, BODY_LENGTH);
+    assert_true(t->ticket->expects);
+    rig_expect(&rig, "");
+    rig_room(t, 100);
+    rig_run(&rig);
+    rig_expect(&rig, "HTTP/1.1 100 Continue\r\n\r\n");
+    rig_send(&rig, "hello");
+    assert_body(t, "hello");
+    rig_respond(t, 200, "");
+    rig_send(&rig, GET);
+    rig_expect(&rig, OK_EMPTY);
+    assert_int_equal(rig_pool.count, 2);
+    rig_fini(&rig);
+}
+
+static void a_body_that_comes_unasked_makes_100_needless(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, EXPECTING "hello"); /* all at once: nothing is left to expect */
+    assert_int_equal(rig_latest()->frame.request.flags, 0);
+    assert_slice(rig_latest()->frame.request.body, "hello");
+    rig_respond(rig_latest(), 200, "");
+    rig_run(&rig);
+    rig_expect(&rig, OK_EMPTY);
+    rig_fini(&rig);
+}
+
+static void a_final_answer_instead_of_100_closes_the_connection(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, EXPECTING);
+    rig_respond(rig_latest(), 401, "no");
+    rig_run(&rig);
+    rig_expect(&rig, "HTTP/1.1 401 Unauthorized\r\n*Content-Length: 2\r\n"
+                     "Connection: close\r\n\r\nno");
+    assert_true(rig.saw_eof);
+    /* The body may be on its way: it is read, and is no request. */
+    rig_send(&rig, GET);
+    assert_int_equal(rig_pool.count, 1);
+    rig_hang_up(&rig);
+    assert_int_equal(clients_count(rig.clients), 0);
+    rig_fini(&rig);
+}
+
+static void http_1_0_knows_no_interim_answers(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, "POST / HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n"
+                   "Connection: keep-alive\r\n\r\n");
+    assert_int_equal(rig_pool.count, 0);
+    rig_send(&rig, "hello");
+    struct ticket *t = rig_latest()->ticket;
+    struct frame_response hints = {.status = 103};
+    t->events->inform(t, &hints);
+    rig_respond(rig_latest(), 200, "x");
+    rig_run(&rig);
+    rig_expect(&rig, OK_HEAD "Content-Length: 1\r\nConnection: keep-alive\r\n\r\nx");
+    rig_fini(&rig);
+}
+
+static void interim_answers_go_to_http_1_1_clients(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, GET);
+    struct ticket *t = rig_latest()->ticket;
+    struct frame_response hints = {.status = 103}, going_on = {.status = 100};
+    t->events->inform(t, &going_on); /* 100 is the edge's business */
+    t->events->inform(t, &hints);
+    rig_respond(rig_latest(), 200, "");
+    rig_run(&rig);
+    rig_expect(&rig, "HTTP/1.1 103 Early Hints\r\n\r\n" OK_EMPTY);
+    rig_fini(&rig);
+}
+
+/* ---- answers ---- */
+
+static void an_answer_without_a_length_is_chunked(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, GET);
+    struct rig_ticket *t = rig_latest();
+    rig_head(t, 200, RIG_UNKNOWN_LENGTH);
+    rig_run(&rig);
+    rig_expect(&rig, OK_HEAD "Transfer-Encoding: chunked\r\n\r\n");
+    rig_body(t, "hello", 5);
+    rig_body(t, "", 0);
+    rig_run(&rig);
+    rig_expect(&rig, "5\r\nhello\r\n");
+    rig_body(t, "seventeen bytes..", 17);
+    rig_done(t);
+    rig_send(&rig, GET);
+    rig_expect(&rig, "11\r\nseventeen bytes..\r\n0\r\n\r\n");
+    assert_int_equal(rig_pool.count, 2);
+    rig_fini(&rig);
+}
+
+static void an_http_1_0_client_gets_it_until_the_close(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    struct rig_ticket *t = rig_latest();
+    rig_head(t, 200, RIG_UNKNOWN_LENGTH);
+    rig_body(t, "hello", 5);
+    rig_done(t);
+    rig_run(&rig);
+    rig_expect(&rig, OK_HEAD "Connection: close\r\n\r\nhello");
+    assert_true(rig.saw_eof);
+    rig_fini(&rig);
+}
+
+static void answers_that_have_no_body_get_none(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method;
+        int status;
+    } rows[] = {{"HEAD", 200}, {"GET", 204}, {"GET", 304}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct rig rig;
+        begin(&rig);
+        for (int streamed = 0; streamed < 2; streamed++) {
+            char request[64];
+            (void)snprintf(request, sizeof(request), "%s / HTTP/1.1\r\nHost: x\r\n\r\n",
+                           rows[i].method);
+            rig_send(&rig, request);
+            struct rig_ticket *t = rig_latest();
+            if (streamed) {
+                rig_head(t, rows[i].status, RIG_UNKNOWN_LENGTH);
+                rig_body(t, "hello", 5);
+                rig_run(&rig);
+                assert_int_equal(t->passed_on, 5); /* the app may go on */
+                rig_done(t);
+            } else {
+                rig_respond(t, rows[i].status, "hello");
+            }
+            rig_run(&rig);
+            rig_expect(&rig, "HTTP/1.1 *\r\nDate: *\r\nServer: banyan\r\n\r\n");
+        }
+        assert_false(rig.saw_eof);
+        rig_fini(&rig);
+    }
+}
+
+static void bytes_beyond_the_length_are_cut(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, GET);
+    struct rig_ticket *t = rig_latest();
+    rig_head(t, 200, 4);
+    rig_body(t, "abc", 3);
+    rig_body(t, "def", 3);
+    rig_body(t, "ghi", 3);
+    assert_int_equal(rig.stats.responses_excess, 0);
+    rig_done(t);
+    rig_send(&rig, GET);
+    rig_expect(&rig, OK_HEAD "Content-Length: 4\r\n\r\nabcd");
+    assert_int_equal(rig.stats.responses_excess, 1);
+    assert_int_equal(rig_pool.count, 2);
+    rig_fini(&rig);
+}
+
+/* Window arithmetic is the app server's; the edge says what the client took. */
+static void a_slow_reader_holds_the_application_back(void **state)
+{
+    (void)state;
+    enum { PIECE = 64 * 1024, PIECES = 16 };
+    struct rig rig;
+    begin(&rig);
+    int least = 4096;
+    (void)setsockopt(rig.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
+    rig_send(&rig, GET);
+    struct rig_ticket *t = rig_latest();
+    char *piece = make_body(PIECE);
+    rig_head(t, 200, PIECE * PIECES);
+    for (int i = 0; i < PIECES; i++)
+        rig_body(t, piece, PIECE); /* nobody reads meanwhile */
+    assert_in_range(t->passed_on, 1, PIECE * PIECES / 2);
+    rig_done(t);
+    rig_run(&rig); /* and now the client reads */
+    assert_int_equal(buf_len(&rig.received) > PIECE * PIECES, true);
+    const char *end = buf_slice(&rig.received).ptr + buf_len(&rig.received);
+    assert_memory_equal(end - PIECE, piece, PIECE);
+    assert_int_equal(rig.stats.bytes_out, PIECE * PIECES);
+    rig_send(&rig, GET);
+    assert_int_equal(rig_pool.count, 2);
+    free(piece);
+    rig_fini(&rig);
+}
+
+static void a_file_is_sent_by_the_edge_itself(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/banyan-test-exchange-XXXXXX", path[64];
+    assert_non_null(mkdtemp(directory));
+    (void)snprintf(path, sizeof(path), "%s/file", directory);
+    FILE *file = fopen(path, "w");
+    char *content = make_body(3000000);
+    assert_int_equal(fwrite(content, 1, 3000000, file), 3000000);
+    fclose(file);
+    struct stat status;
+    assert_int_equal(stat(path, &status), 0);
+
+    struct rig rig;
+    rig_init(&rig);
+    rig.options.sendfile_root.items[rig.options.sendfile_root.count++] = directory;
+    rig_start(&rig);
+    rig_connect(&rig);
+    rig_send(&rig, GET);
+    struct rig_ticket *t = rig_latest();
+    struct frame_file f = {.path = slice_from(path),
+                           .device = status.st_dev,
+                           .inode = status.st_ino,
+                           .offset = 1000,
+                           .length = 2999000};
+    rig_head(t, 200, 2999000);
+    struct frame_file wrong = f;
+    wrong.length = 1;
+    assert_false(t->ticket->events->file(t->ticket, &wrong));
+    assert_true(t->ticket->events->file(t->ticket, &f));
+    rig_done(t);
+    rig_run(&rig);
+    assert_memory_equal(buf_slice(&rig.received).ptr + buf_len(&rig.received) - 2999000,
+                        content + 1000, 2999000);
+    rig_send(&rig, GET);
+    assert_int_equal(rig_pool.count, 2);
+    free(content);
+    rig_fini(&rig);
+    unlink(path);
+    rmdir(directory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_request_becomes_a_frame),
+        cmocka_unit_test(the_connection_serves_one_request_after_the_other),
+        cmocka_unit_test(a_head_may_come_byte_by_byte),
+        cmocka_unit_test(pipelined_requests_are_answered_in_order),
+        cmocka_unit_test(options_asterisk_is_answered_by_the_edge),
+        cmocka_unit_test(a_body_in_pieces_is_gathered_into_the_frame),
+        cmocka_unit_test(a_large_body_is_gathered_first_and_sent_as_there_is_room),
+        cmocka_unit_test(a_body_beyond_the_buffer_is_streamed_with_back_pressure),
+        cmocka_unit_test(
+            a_chunked_body_that_outgrows_the_buffer_is_streamed_from_there),
+        cmocka_unit_test(the_client_is_told_to_continue_when_the_application_asks),
+        cmocka_unit_test(a_body_that_comes_unasked_makes_100_needless),
+        cmocka_unit_test(a_final_answer_instead_of_100_closes_the_connection),
+        cmocka_unit_test(http_1_0_knows_no_interim_answers),
+        cmocka_unit_test(interim_answers_go_to_http_1_1_clients),
+        cmocka_unit_test(an_answer_without_a_length_is_chunked),
+        cmocka_unit_test(an_http_1_0_client_gets_it_until_the_close),
+        cmocka_unit_test(answers_that_have_no_body_get_none),
+        cmocka_unit_test(bytes_beyond_the_length_are_cut),
+        cmocka_unit_test(a_slow_reader_holds_the_application_back),
+        cmocka_unit_test(a_file_is_sent_by_the_edge_itself),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ * proxy/options.c: defaults, what is refused and in which words. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+// cmocka.h needs the four above
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "proxy/options.h"
+
+enum { MAX_WORDS = 8 };
+
+/* False: refused, by the table or by the check. */
+static bool read_options(const char *const *words,
+                         struct proxy_options *ret_options,
+                         struct buf *ret_message)
+{
+    static char store[MAX_WORDS][64]; /* the options borrow from it */
+    char *argv[MAX_WORDS + 2];
+    char program[] = "banyan-proxy";
+    int argc = 0, rest;
+    argv[argc++] = program;
+    for (size_t i = 0; i < MAX_WORDS && words[i] != NULL; i++) {
+        assert_true(strlen(words[i]) < sizeof store[i]);
+        argv[argc++] = strcpy(store[i], words[i]);
+    }
+    argv[argc] = NULL;
+    return option_parse(&proxy_option_table, argc, argv, ret_options, &rest,
+                        ret_message) == ERR_NONE &&
+           proxy_options_check(ret_options, ret_message);
+}
+
+static void the_defaults_are_those_of_the_manual(void **state)
+{
+    (void)state;
+    static const char *const words[MAX_WORDS] = {"--backend", "ipc:///tmp/a.sock"};
+    static struct proxy_options o;
+    struct buf message;
+    buf_init(&message, 0);
+    assert_true(read_options(words, &o, &message));
+    assert_int_equal(o.bind.count, 1);
+    assert_string_equal(o.bind.items[0], "127.0.0.1:8000");
+    assert_in_range(o.threads, 1, 4);
+    assert_true(o.header_timeout_s == 10 && o.body_timeout_s == 60);
+    assert_true(o.queue_timeout_s == 30 && o.request_timeout_s == 60);
+    assert_true(o.keepalive_timeout_s == 75 && o.write_timeout_s == 60);
+    assert_true(o.graceful_timeout_s == 30 && o.heartbeat_timeout_s == 3);
+    assert_int_equal(o.body_min_rate, 500);
+    assert_int_equal(o.max_connections, 10000);
+    assert_int_equal(o.max_queue, 1000);
+    assert_int_equal(o.max_body, 1 << 30);
+    assert_int_equal(o.request_buffer, 1 << 30);
+    assert_int_equal(o.response_buffer, 256 * 1024);
+    assert_int_equal(o.retry_budget, 20);
+    assert_true(o.sched_batch);
+    assert_false(o.lenient);
+    assert_null(o.access_logfile);
+    /* derived */
+    assert_int_equal(o.limits.max_head, 64 * 1024);
+    assert_int_equal(o.limits.max_target, 16 * 1024);
+    assert_int_equal(o.limits.max_fields, 100);
+    assert_int_equal(o.rules.max_body, 1 << 30);
+    assert_int_equal(o.rules.underscore, UNDERSCORE_DROP);
+    assert_int_equal(o.trusted.count, 0);
+    buf_fini(&message);
+}
+
+static void what_cannot_be_is_refused_with_a_remedy(void **state)
+{
+    static const struct {
+        const char *words[MAX_WORDS];
+        const char *say; /* a part of the message */
+    } cases[] = {
+        {{NULL}, "--backend is needed"},
+        {{"--backend", "localhost:9000"}, "expected ipc:///path, tcp://host:port"},
+        {{"--backend", "tcp://192.0.2.7:9000"}, "--insecure allows it"},
+        {{"--backend", "a b=ipc:///x"}, "expected ENDPOINT or NAME=ENDPOINT"},
+        {{"--backend", "=ipc:///x"}, "expected ENDPOINT or NAME=ENDPOINT"},
+        {{"--backend", "b2=ipc:///x", "--backend", "ipc:///y"},
+         "\"b2\" is given twice"},
+        {{"--backend", "ipc:///x", "--bind", "8000"}, "expected HOST:PORT"},
+        {{"--backend", "ipc:///x", "--bind", "::1:80"}, "[IPV6]:PORT"},
+        {{"--backend", "ipc:///x", "-b", ":80", "-b", ":80"}, "\":80\" is given twice"},
+        {{"--backend", "ipc:///x", "--underscore-headers", "eat"},
+         "drop, reject or keep"},
+        {{"--backend", "ipc:///x", "--log-level", "loud"}, "error, warning, info"},
+        {{"--backend", "ipc:///x", "--trusted-proxies", "10.0.0.0/99"}, "networks"},
+        {{"--backend", "ipc:///x", "--max-head", "2K"}, "raise --max-head"},
+        {{"--backend", "ipc:///x", "--max-fields", "1000"}, "from 1 to 128"},
+        {{"--backend", "ipc:///x", "--heartbeat-timeout", "0"}, "from 0.5"},
+        {{"--backend", "ipc:///x", "--response-buffer", "1"}, "from 65536"},
+        {{"--backend", "ipc:///x", "--retry-budget", "101"}, "from 0 to 100"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static struct proxy_options o;
+        struct buf message;
+        buf_init(&message, 0);
+        assert_false(read_options(cases[i].words, &o, &message));
+        buf_add(&message, slice_of("", 1));
+        if (strstr(buf_slice(&message).ptr, cases[i].say) == NULL)
+            fail_msg("case %zu: %s", i, buf_slice(&message).ptr);
+        buf_fini(&message);
+    }
+}
+
+static void backends_have_names(void **state)
+{
+    static const struct {
+        const char *text, *name, *endpoint;
+    } cases[] = {
+        {"ipc:///tmp/a=b.sock", "b4", "ipc:///tmp/a=b.sock"},
+        {"tcp://127.0.0.1:7001", "b4", "tcp://127.0.0.1:7001"},
+        {"web-1=tcp://127.0.0.1:7001", "web-1", "tcp://127.0.0.1:7001"},
+        {"x=ipc:///tmp/a=b.sock", "x", "ipc:///tmp/a=b.sock"},
+        {"a.b_c=inproc://app", "a.b_c", "inproc://app"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct proxy_backend b;
+        assert_true(proxy_backend_parse(cases[i].text, 3, &b));
+        assert_string_equal(b.name, cases[i].name);
+        assert_string_equal(b.endpoint, cases[i].endpoint);
+    }
+    char longest[400];
+    memset(longest, 'x', sizeof longest);
+    memcpy(longest, "ipc:///", 7);
+    longest[sizeof longest - 1] = '\0';
+    struct proxy_backend b;
+    assert_false(proxy_backend_parse(longest, 0, &b));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_defaults_are_those_of_the_manual),
+        cmocka_unit_test(what_cannot_be_is_refused_with_a_remedy),
+        cmocka_unit_test(backends_have_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
