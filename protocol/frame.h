@@ -87,8 +87,9 @@ enum request_flag {
     REQUEST_EXPECT = 1, /* 100-continue: the body's initial window is 0; the first
                            WINDOW asks for it */
     REQUEST_WEBSOCKET =
-        2,             /* a WebSocket handshake: answer with WS accept, or as HTTP */
-    REQUEST_RETRY = 4, /* offered to another app server before */
+        2,                /* a WebSocket handshake: answer with WS accept, or as HTTP */
+    REQUEST_RETRY = 4,    /* offered to another app server before */
+    REQUEST_TRAILERS = 8, /* the client takes trailers */
 };
 
 struct frame_hello {
