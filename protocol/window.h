@@ -11,6 +11,9 @@
 
 #include "protocol/base/check.h"
 
+/* A piece of a WebSocket message counts with its bytes and so many more. */
+enum { WINDOW_WS_PIECE = 16 };
+
 struct window_sender {
     uint64_t left;
 };
