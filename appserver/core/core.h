@@ -14,6 +14,7 @@ struct core_options {
     const char *endpoint;  /* borrowed for the core's life */
     const char *pool;      /* "default" */
     const char *interface; /* "wsgi" */
+    bool is_loop;          /* one event loop runs all requests: loop.h */
     uint32_t threads;      /* slots: requests that run at once */
     uint32_t threads_max;  /* workers that may be grown to on demand; >= threads */
     bool insecure;         /* tcp:// off loopback without keys */
