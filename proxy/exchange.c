@@ -109,10 +109,19 @@ static void close_exchange(struct exchange *x)
 
 /* ---- a request begins ---- */
 
+static bool has_to_stream(const struct exchange *x, const struct request_rules *rules)
+{
+    const struct proxy_options *o = x->all->options.proxy;
+    if (o->buffering == BUFFERING_OFF || x->ticket.expects ||
+        (o->buffering == BUFFERING_AUTO && pool_is_asgi(x->all->options.pool)))
+        return true;
+    return rules->framing == FRAMING_LENGTH &&
+           rules->content_length > (uint64_t)o->request_buffer;
+}
+
 static void on_request(struct client *c, const struct client_request *r)
 {
     struct exchange *x = open_exchange(c);
-    const struct proxy_options *o = x->all->options.proxy;
     struct ticket *t = &x->ticket;
     const struct request_rules *rules = r->rules;
 
@@ -129,8 +138,7 @@ static void on_request(struct client *c, const struct client_request *r)
         body.data = r->body;
         x->upload.received = r->body.len;
         x->upload.is_whole = true;
-    } else if (t->expects || (rules->framing == FRAMING_LENGTH &&
-                              rules->content_length > (uint64_t)o->request_buffer)) {
+    } else if (has_to_stream(x, rules)) {
         x->upload.mode = UPLOAD_STREAM;
         bool is_known = rules->framing == FRAMING_LENGTH;
         body.form = is_known ? BODY_LENGTH : BODY_UNKNOWN;
@@ -330,6 +338,7 @@ on_head(struct ticket *t, const struct frame_response *response, bool is_whole)
         exchange_log(x, LOG_WARN, "the application sets hop-by-hop fields; dropped");
     }
     t->is_committed = true;
+    upload_forget(&x->upload, t);
     set_state(x, EXCHANGE_ANSWERING);
     if (is_whole)
         answer_body(&x->answer, x->client, t, response->body);

@@ -53,9 +53,13 @@ static const struct option_row rows[] = {
      "Capacity", "client connections of all edge threads together"},
     {"max-queue", 0, OPTION_COUNT, ROW(max_queue), "N", "1000", 0, 1e6, NULL,
      "requests that wait for an app server, per edge thread; beyond: 503"},
+    {"request-buffering", 0, OPTION_TEXT, ROW(request_buffering), "WHEN", "auto", 0, 0,
+     NULL,
+     "gather a body before an app server is bothered: on, off, or auto: unless the "
+     "application speaks ASGI"},
     {"request-buffer", 0, OPTION_SIZE, ROW(request_buffer), "SIZE", "1G", 0, 1e18, NULL,
-     "gather so much of a body before an app server is bothered: 64K in memory, the "
-     "rest in --temp-dir"},
+     "gather so much of a body: 64K in memory, the rest in --temp-dir; beyond: passed "
+     "on as it comes"},
     {"response-buffer", 0, OPTION_SIZE, ROW(response_buffer), "SIZE", "256K", 64 * 1024,
      64 * 1024 * 1024, NULL, "take so much of an answer ahead of its client"},
     {"temp-dir", 0, OPTION_TEXT, ROW(temp_dir), "DIR", NULL, 0, 0, NULL,
@@ -233,28 +237,49 @@ static bool check_backends(const struct proxy_options *o, struct buf *message)
     return true;
 }
 
+struct word {
+    const char *text;
+    int value;
+};
+
+/* False: none of the `count` words. */
+static bool pick_word(const char *option,
+                      const char *given,
+                      const struct word *words,
+                      size_t count,
+                      int *ret_value,
+                      struct buf *message)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcasecmp(given, words[i].text) != 0)
+            continue;
+        *ret_value = words[i].value;
+        return true;
+    }
+    buf_addf(message, "--%s: \"%s\" is not accepted; expected ", option, given);
+    for (size_t i = 0; i < count; i++)
+        buf_addf(message, "%s%s", words[i].text,
+                 i + 2 < count    ? ", "
+                 : i + 2 == count ? " or "
+                                  : "");
+    return false;
+}
+
 static bool check_words(struct proxy_options *o, struct buf *message)
 {
-    static const struct {
-        const char *word;
-        enum underscore value;
-    } underscores[] = {{"drop", UNDERSCORE_DROP},
-                       {"reject", UNDERSCORE_REJECT},
-                       {"keep", UNDERSCORE_KEEP}};
-    bool found = false;
-    for (size_t i = 0; i < sizeof underscores / sizeof underscores[0]; i++) {
-        if (strcasecmp(o->underscore_headers, underscores[i].word) != 0)
-            continue;
-        o->rules.underscore = underscores[i].value;
-        found = true;
-    }
-    if (!found) {
-        buf_addf(message,
-                 "--underscore-headers: \"%s\" is not accepted; expected drop, reject "
-                 "or keep",
-                 o->underscore_headers);
+    static const struct word underscores[] = {{"drop", UNDERSCORE_DROP},
+                                              {"reject", UNDERSCORE_REJECT},
+                                              {"keep", UNDERSCORE_KEEP}};
+    static const struct word bufferings[] = {
+        {"auto", BUFFERING_AUTO}, {"on", BUFFERING_ON}, {"off", BUFFERING_OFF}};
+    int underscore, buffering;
+    if (!pick_word("underscore-headers", o->underscore_headers, underscores,
+                   sizeof underscores / sizeof underscores[0], &underscore, message) ||
+        !pick_word("request-buffering", o->request_buffering, bufferings,
+                   sizeof bufferings / sizeof bufferings[0], &buffering, message))
         return false;
-    }
+    o->rules.underscore = (enum underscore)underscore;
+    o->buffering = (enum buffering)buffering;
     enum log_level level;
     if (!log_parse_level(o->log_level, &level)) {
         buf_addf(message,

@@ -11,12 +11,15 @@
 #include "proxy/http/parse.h"
 #include "proxy/http/rules.h"
 
+/* Which request bodies are gathered before they are sent on. */
+enum buffering { BUFFERING_AUTO, BUFFERING_ON, BUFFERING_OFF };
+
 struct proxy_options {
     struct option_list bind, backend, sendfile_root;
     int64_t threads;            /* 0: one for two cores, at most 4 */
     const char *access_logfile; /* NULL: none; "-": stdout */
     const char *log_level;
-    const char *trusted_proxies, *underscore_headers, *temp_dir;
+    const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
     bool lenient, insecure, sched_batch, help, version;
     double header_timeout_s, body_timeout_s, queue_timeout_s, request_timeout_s,
         keepalive_timeout_s, write_timeout_s, graceful_timeout_s, heartbeat_timeout_s;
@@ -29,6 +32,7 @@ struct proxy_options {
     struct http_limits limits;
     struct rules_options rules;
     struct trusted_networks trusted;
+    enum buffering buffering;
 };
 
 extern const struct option_table proxy_option_table;

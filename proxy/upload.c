@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *   client -> spool                      GATHER
  *             spool -> ticket            SPOOLED, and first in STREAM
- *   client ----------> ticket            STREAM, once the spool is through
+ *   client ----------> ticket            STREAM, once the spool is through;
+ *             spool <- a copy            while the request may come back
  */
 #include "proxy/upload.h"
 
@@ -40,13 +41,34 @@ size_t upload_room(const struct upload *u, const struct ticket *t)
     return 0;
 }
 
+void upload_forget(struct upload *u, struct ticket *t)
+{
+    if ((u->mode != UPLOAD_STREAM && u->mode != UPLOAD_SPOOLED) || !spool_is_through(u))
+        return;
+    t->is_replayable = false;
+    spool_fini(&u->spool);
+    u->replayed = 0;
+}
+
+/* The request may be handed back as long as nobody began with it. */
+static void keep_copy(struct upload *u, struct ticket *t, struct slice data)
+{
+    if (!t->is_replayable)
+        return;
+    if (!ticket_is_started(t) && u->spool.size + data.len <= UPLOAD_KEEP &&
+        spool_append(&u->spool, data) == ERR_NONE)
+        u->replayed += data.len; /* the ticket has them already */
+    else
+        upload_forget(u, t);
+}
+
 enum err upload_take(struct upload *u, struct ticket *t, struct slice data)
 {
     u->received += data.len;
     if (u->mode == UPLOAD_GATHER)
         return spool_append(&u->spool, data);
     if (u->mode == UPLOAD_STREAM) {
-        t->is_replayable = false; /* nobody keeps these bytes */
+        keep_copy(u, t, data);
         ticket_send_body(t, data);
     }
     return ERR_NONE;

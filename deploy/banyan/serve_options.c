@@ -85,9 +85,13 @@ static const struct option_row ROWS[] = {
      "Capacity", "client connections of all edge threads together"},
     {"max-queue", 0, OPTION_COUNT, ROW(max_queue), "N", "1000", 0, 1e6, NULL,
      "requests that wait for an app server, per edge thread; beyond: 503"},
+    {"request-buffering", 0, OPTION_TEXT, ROW(request_buffering), "WHEN", "auto", 0, 0,
+     NULL,
+     "gather a body before an app server is bothered: on, off, or auto: unless the "
+     "application speaks ASGI"},
     {"request-buffer", 0, OPTION_SIZE, ROW(request_buffer), "SIZE", "1G", 0, 1e18, NULL,
-     "gather so much of a body before an app server is bothered: 64K in memory, the "
-     "rest in --temp-dir"},
+     "gather so much of a body: 64K in memory, the rest in --temp-dir; beyond: passed "
+     "on as it comes"},
     {"response-buffer", 0, OPTION_SIZE, ROW(response_buffer), "SIZE", "256K", 64 * 1024,
      64 * 1024 * 1024, NULL, "take so much of an answer ahead of its client"},
     {"temp-dir", 0, OPTION_TEXT, ROW(temp_dir), "DIR", NULL, 0, 0, NULL,
@@ -162,6 +166,7 @@ static const char *const FOR_PROXY[] = {
     "max-pipeline",
     "max-connections",
     "max-queue",
+    "request-buffering",
     "request-buffer",
     "response-buffer",
     "temp-dir",

@@ -29,7 +29,7 @@ struct serve_options {
     int64_t body_min_rate, max_connections, max_queue, max_pipeline, retry_budget;
     int64_t max_body, max_head, max_target, max_fields;
     int64_t request_buffer, response_buffer;
-    const char *trusted_proxies, *underscore_headers, *temp_dir;
+    const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
     bool lenient;
     bool help, version;
 };

@@ -131,6 +131,7 @@ static void on_hello(struct backend *b, const struct frame *f)
         return;
     }
     b->window_bytes = h->window_bytes;
+    b->pool->is_asgi = slice_eq(h->interface, SLICE("asgi"));
     b->inline_bytes = FRAME_MAX_INLINE_BODY;
     b->load.slots = h->slots;
     b->load.service_us = 0;
@@ -376,8 +377,10 @@ static void handle_frame(struct backend *b, struct frame *f, struct slice bulk)
             end_stream(b, f->stream);
         }
     } else {
+        struct ticket *t = entry;
         if (f->kind == FRAME_BODY && f->body.bulk)
             f->body.data = bulk;
-        rows[f->kind].on_stream(b, entry, f);
+        t->was_heard_of = true;
+        rows[f->kind].on_stream(b, t, f);
     }
 }

@@ -140,6 +140,7 @@ void backend_send_request(struct backend *b, struct ticket *t, uint64_t now_us)
     t->stream = stream;
     t->sent_us = now_us;
     t->body_sent = 0;
+    t->was_heard_of = false;
     window_sender_init(&t->to_app, t->expects ? 0 : b->window_bytes);
     window_receiver_init(&t->from_app, b->pool->options.window_bytes);
     table_put(&b->streams, stream, t);
@@ -177,6 +178,13 @@ void ticket_cancel(struct ticket *t, enum err reason)
         backend_frame_added(b);
     }
     pool_idle(t->pool, t);
+}
+
+bool ticket_is_started(const struct ticket *t)
+{
+    const struct backend *b = t->backend;
+    return t->was_heard_of || (b != NULL && b->page != NULL &&
+                               !page_never_started(b->page, b->page_slot, t->stream));
 }
 
 size_t ticket_room(const struct ticket *t)

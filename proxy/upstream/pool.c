@@ -263,6 +263,12 @@ uint32_t pool_up(const struct pool *pool)
     return up;
 }
 
+bool pool_is_asgi(const struct pool *pool)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    return pool->is_asgi;
+}
+
 const struct pool_stats *pool_stats(const struct pool *pool)
 {
     CHECK_OBJ(pool, POOL_MAGIC);

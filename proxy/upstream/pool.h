@@ -51,6 +51,8 @@ void pool_tick(struct pool *pool, uint64_t now_us);
 void pool_stop(struct pool *pool);
 uint32_t pool_busy(const struct pool *pool); /* tickets queued or sent */
 uint32_t pool_up(const struct pool *pool);   /* backends that take requests */
+/* Its applications speak ASGI, as far as is known: as the latest HELLO said. */
+bool pool_is_asgi(const struct pool *pool);
 
 /* Counters since pool_new. */
 struct pool_stats {

@@ -26,6 +26,7 @@ struct pool {
     uint64_t epoch; /* the last one given to a link */
     uint64_t tick_us;
     bool is_stopped;
+    bool is_asgi; /* the last HELLO said so */
 };
 
 /* Ends the queueing of a ticket, or its stream's list: TICKET_IDLE, on no list. */

@@ -76,6 +76,7 @@ struct ticket {
     uint32_t stream;
     bool was_retried;
     bool head_seen;
+    bool was_heard_of; /* this backend said something about it */
     bool *gone; /* set while an event is delivered after which the ticket is still
                    needed */
     uint64_t patience_us; /* a request that is queued again may wait so long again */
@@ -95,6 +96,10 @@ void pool_submit(struct pool *pool, struct ticket *t);
  * leaves the queue. Sent: CANCEL goes out and the slot stays counted until the backend
  * ends the stream. No event follows. Does nothing to an idle ticket. */
 void ticket_cancel(struct ticket *t, enum err reason);
+
+/* Whether its handler was entered, as far as can be told from here: the app server said
+ * something about it, or its shared page does. */
+bool ticket_is_started(const struct ticket *t);
 
 /* Request body towards the app. ticket_room: bytes that may be sent now (0: wait for
  * `room`). ticket_send_body: data.len <= room and <= FRAME_MAX_BULK; copied. */

@@ -94,6 +94,16 @@ void ticket_cancel(struct ticket *t, enum err reason)
     let_go(e);
 }
 
+bool pool_is_asgi(const struct pool *pool)
+{
+    return pool->is_asgi;
+}
+
+bool ticket_is_started(const struct ticket *t)
+{
+    return t->head_seen || rig_pool.has_started;
+}
+
 size_t ticket_room(const struct ticket *t)
 {
     if (t->backend == NULL || !t->has_body_to_follow)
@@ -260,6 +270,15 @@ void rig_fini(struct rig *rig)
         buf_fini(&rig_pool.tickets[i].body);
     }
     clock_release();
+}
+
+char *rig_text(size_t bytes)
+{
+    char *text = malloc(bytes + 1);
+    for (size_t i = 0; i < bytes; i++)
+        text[i] = (char)('a' + i % 23);
+    text[bytes] = '\0';
+    return text;
 }
 
 void rig_connect(struct rig *rig)

@@ -44,7 +44,9 @@ struct rig {
 struct pool {
     struct rig_ticket tickets[RIG_TICKETS]; /* in the order of their submission */
     int count;
-    bool queues;           /* keep tickets instead of sending them */
+    bool queues; /* keep tickets instead of sending them */
+    bool is_asgi;
+    bool has_started;      /* what is sent */
     enum err refuses;      /* fail them at once */
     uint64_t window_bytes; /* of a new stream, towards the app */
 };
@@ -54,6 +56,8 @@ void rig_init(struct rig *rig);
 /* After changes to rig->options and before the first connection. */
 void rig_start(struct rig *rig);
 void rig_fini(struct rig *rig);
+/* So many letters that can be told apart; the caller frees them. */
+char *rig_text(size_t bytes);
 
 /* A new connection; its client end is rig->fd. */
 void rig_connect(struct rig *rig);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * proxy/{exchange,exchange_record,answer,turn}.c: requests and answers over a real
- * connection; the test is the app server. Failures and deadlines are in
- * test_exchange_failures.c. */
+ * connection; the test is the app server. Bodies of requests are in
+ * test_exchange_uploads.c, failures and deadlines in test_exchange_failures.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -131,235 +131,6 @@ static void options_asterisk_is_answered_by_the_edge(void **state)
     rig_fini(&rig);
 }
 
-/* ---- request bodies ---- */
-
-static void a_body_in_pieces_is_gathered_into_the_frame(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *name, *pieces[6];
-    } rows[] = {
-        {"by length", {"Content-Length: 5\r\n\r\n", "h", "ell", "o"}},
-        {"chunked",
-         {"Transfer-Encoding: chunked\r\n\r\n", "3\r", "\nhel\r\n2;x=y\r\nl", "o\r\n0",
-          "\r\nTrailer: t\r\n\r", "\n"}},
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct rig rig;
-        begin(&rig);
-        rig_send(&rig, "PUT /p HTTP/1.1\r\nHost: x\r\nX-Kept: yes\r\n");
-        for (int piece = 0; piece < 6 && rows[i].pieces[piece] != NULL; piece++) {
-            assert_int_equal(rig_pool.count, 0);
-            rig_send(&rig, rows[i].pieces[piece]);
-        }
-        assert_int_equal(rig_pool.count, 1);
-        struct frame_request *f = &rig_latest()->frame.request;
-        assert_slice(f->target, "/p");
-        assert_int_equal(f->body_form, BODY_INLINE);
-        assert_slice(f->body, "hello");
-        bool kept = false;
-        struct header h;
-        for (struct header_list it = f->headers; header_next(&it, &h);)
-            kept |=
-                slice_eq(h.name, SLICE("x-kept")) && slice_eq(h.value, SLICE("yes"));
-        assert_true(kept);
-        rig_respond(rig_latest(), 200, "");
-        rig_send(&rig, GET);
-        rig_expect(&rig, OK_EMPTY);
-        assert_int_equal(rig_pool.count, 2);
-        rig_fini(&rig);
-    }
-}
-
-/* "POST" with `bytes` of body that the app server can check. */
-static char *make_body(size_t bytes)
-{
-    char *body = malloc(bytes + 1);
-    for (size_t i = 0; i < bytes; i++)
-        body[i] = (char)('a' + i % 23);
-    body[bytes] = '\0';
-    return body;
-}
-
-static void assert_body(const struct rig_ticket *t, const char *body)
-{
-    assert_slice(buf_slice(&t->body), body);
-    assert_true(t->body_ended);
-}
-
-static void a_large_body_is_gathered_first_and_sent_as_there_is_room(void **state)
-{
-    (void)state;
-    struct rig rig;
-    begin(&rig);
-    rig_pool.window_bytes = 100000;
-    char *body = make_body(300000);
-    rig_send(&rig, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n");
-    rig_send(&rig, body + 1);
-    assert_int_equal(rig_pool.count, 0);
-    rig_send(&rig, body + 299999);
-    assert_int_equal(rig_pool.count, 1);
-    struct rig_ticket *t = rig_latest();
-    assert_int_equal(t->frame.request.body_form, BODY_LENGTH);
-    assert_int_equal(t->frame.request.body_length, 300000);
-    assert_int_equal(t->frame.request.deadline_us, clock_now_us() + 60 * 1000000);
-    assert_int_equal(buf_len(&t->body), 100000);
-    rig_room(t, 150000);
-    assert_int_equal(buf_len(&t->body), 250000);
-    assert_false(t->body_ended);
-
-    /* The app server dies: another one gets it from the first byte. */
-    assert_true(t->ticket->is_replayable);
-    rig_sent(t);
-    assert_int_equal(buf_len(&t->body), 100000);
-    rig_room(t, 1000000);
-    assert_int_equal(buf_len(&t->body), 300000);
-    assert_memory_equal(t->body.data, body + 1, 299999);
-    assert_true(t->body_ended);
-    rig_respond(t, 200, "");
-    rig_run(&rig);
-    rig_expect(&rig, OK_EMPTY);
-    assert_int_equal(rig.stats.bodies_spooled, 1);
-    free(body);
-    rig_fini(&rig);
-}
-
-static void a_body_beyond_the_buffer_is_streamed_with_back_pressure(void **state)
-{
-    (void)state;
-    struct rig rig;
-    begin(&rig);
-    rig_pool.window_bytes = 100000;
-    char *body = make_body(600000);
-    rig_send(&rig, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n");
-    assert_int_equal(rig_pool.count, 1);
-    struct rig_ticket *t = rig_latest();
-    assert_int_equal(t->frame.request.deadline_us, 0); /* who knows how long it takes */
-    assert_true(t->ticket->is_replayable);
-    rig_send(&rig, body); /* as much as the edge and the socket take */
-    assert_int_equal(buf_len(&t->body), 100000);
-    assert_false(t->ticket->is_replayable);
-    size_t sent = 100000;
-    while (sent < 600000) {
-        rig_room(t, 50000);
-        rig_run(&rig);
-        size_t now = buf_len(&t->body);
-        if (now == sent) /* the socket is empty: the client writes the next piece */
-            break;
-        assert_in_range(now, sent + 1, sent + 50000);
-        sent = now;
-    }
-    assert_memory_equal(t->body.data, body, sent);
-    free(body);
-    rig_fini(&rig);
-}
-
-static void a_chunked_body_that_outgrows_the_buffer_is_streamed_from_there(void **state)
-{
-    (void)state;
-    struct rig rig;
-    rig_init(&rig);
-    rig.options.request_buffer = 40000;
-    rig_start(&rig);
-    rig_connect(&rig);
-    char *body = make_body(100000);
-    rig_send(&rig, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-                   "186a0\r\n");
-    assert_int_equal(rig_pool.count, 0);
-    rig_send(&rig, body);
-    assert_int_equal(rig_pool.count, 1);
-    struct rig_ticket *t = rig_latest();
-    assert_int_equal(t->frame.request.body_form, BODY_UNKNOWN);
-    assert_int_equal(t->frame.request.deadline_us, 0);
-    assert_false(t->body_ended);
-    rig_send(&rig, "\r\n0\r\n\r\n");
-    assert_body(t, body);
-    rig_respond(t, 200, "");
-    rig_run(&rig);
-    rig_expect(&rig, OK_EMPTY);
-    free(body);
-    rig_fini(&rig);
-}
-
-/* ---- Expect: 100-continue ---- */
-
-#define EXPECTING                                                                      \
-    "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
-
-static void the_client_is_told_to_continue_when_the_application_asks(void **state)
-{
-    (void)state;
-    struct rig rig;
-    begin(&rig);
-    rig_send(&rig, EXPECTING);
-    struct rig_ticket *t = rig_latest();
-    assert_int_equal(t->frame.request.flags, REQUEST_EXPECT);
-    assert_int_equal(t->frame.request.body_form, BODY_LENGTH);
-    assert_true(t->ticket->expects);
-    rig_expect(&rig, "");
-    rig_room(t, 100);
-    rig_run(&rig);
-    rig_expect(&rig, "HTTP/1.1 100 Continue\r\n\r\n");
-    rig_send(&rig, "hello");
-    assert_body(t, "hello");
-    rig_respond(t, 200, "");
-    rig_send(&rig, GET);
-    rig_expect(&rig, OK_EMPTY);
-    assert_int_equal(rig_pool.count, 2);
-    rig_fini(&rig);
-}
-
-static void a_body_that_comes_unasked_makes_100_needless(void **state)
-{
-    (void)state;
-    struct rig rig;
-    begin(&rig);
-    rig_send(&rig, EXPECTING "hello"); /* all at once: nothing is left to expect */
-    assert_int_equal(rig_latest()->frame.request.flags, 0);
-    assert_slice(rig_latest()->frame.request.body, "hello");
-    rig_respond(rig_latest(), 200, "");
-    rig_run(&rig);
-    rig_expect(&rig, OK_EMPTY);
-    rig_fini(&rig);
-}
-
-static void a_final_answer_instead_of_100_closes_the_connection(void **state)
-{
-    (void)state;
-    struct rig rig;
-    begin(&rig);
-    rig_send(&rig, EXPECTING);
-    rig_respond(rig_latest(), 401, "no");
-    rig_run(&rig);
-    rig_expect(&rig, "HTTP/1.1 401 Unauthorized\r\n*Content-Length: 2\r\n"
-                     "Connection: close\r\n\r\nno");
-    assert_true(rig.saw_eof);
-    /* The body may be on its way: it is read, and is no request. */
-    rig_send(&rig, GET);
-    assert_int_equal(rig_pool.count, 1);
-    rig_hang_up(&rig);
-    assert_int_equal(clients_count(rig.clients), 0);
-    rig_fini(&rig);
-}
-
-static void http_1_0_knows_no_interim_answers(void **state)
-{
-    (void)state;
-    struct rig rig;
-    begin(&rig);
-    rig_send(&rig, "POST / HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n"
-                   "Connection: keep-alive\r\n\r\n");
-    assert_int_equal(rig_pool.count, 0);
-    rig_send(&rig, "hello");
-    struct ticket *t = rig_latest()->ticket;
-    struct frame_response hints = {.status = 103};
-    t->events->inform(t, &hints);
-    rig_respond(rig_latest(), 200, "x");
-    rig_run(&rig);
-    rig_expect(&rig, OK_HEAD "Content-Length: 1\r\nConnection: keep-alive\r\n\r\nx");
-    rig_fini(&rig);
-}
-
 static void interim_answers_go_to_http_1_1_clients(void **state)
 {
     (void)state;
@@ -480,7 +251,7 @@ static void a_slow_reader_holds_the_application_back(void **state)
     (void)setsockopt(rig.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
     rig_send(&rig, GET);
     struct rig_ticket *t = rig_latest();
-    char *piece = make_body(PIECE);
+    char *piece = rig_text(PIECE);
     rig_head(t, 200, PIECE * PIECES);
     for (int i = 0; i < PIECES; i++)
         rig_body(t, piece, PIECE); /* nobody reads meanwhile */
@@ -504,7 +275,7 @@ static void a_file_is_sent_by_the_edge_itself(void **state)
     assert_non_null(mkdtemp(directory));
     (void)snprintf(path, sizeof(path), "%s/file", directory);
     FILE *file = fopen(path, "w");
-    char *content = make_body(3000000);
+    char *content = rig_text(3000000);
     assert_int_equal(fwrite(content, 1, 3000000, file), 3000000);
     fclose(file);
     struct stat status;
@@ -547,15 +318,6 @@ int main(void)
         cmocka_unit_test(a_head_may_come_byte_by_byte),
         cmocka_unit_test(pipelined_requests_are_answered_in_order),
         cmocka_unit_test(options_asterisk_is_answered_by_the_edge),
-        cmocka_unit_test(a_body_in_pieces_is_gathered_into_the_frame),
-        cmocka_unit_test(a_large_body_is_gathered_first_and_sent_as_there_is_room),
-        cmocka_unit_test(a_body_beyond_the_buffer_is_streamed_with_back_pressure),
-        cmocka_unit_test(
-            a_chunked_body_that_outgrows_the_buffer_is_streamed_from_there),
-        cmocka_unit_test(the_client_is_told_to_continue_when_the_application_asks),
-        cmocka_unit_test(a_body_that_comes_unasked_makes_100_needless),
-        cmocka_unit_test(a_final_answer_instead_of_100_closes_the_connection),
-        cmocka_unit_test(http_1_0_knows_no_interim_answers),
         cmocka_unit_test(interim_answers_go_to_http_1_1_clients),
         cmocka_unit_test(an_answer_without_a_length_is_chunked),
         cmocka_unit_test(an_http_1_0_client_gets_it_until_the_close),

@@ -64,6 +64,7 @@ static void the_defaults_are_those_of_the_manual(void **state)
     assert_int_equal(o.limits.max_fields, 100);
     assert_int_equal(o.rules.max_body, 1 << 30);
     assert_int_equal(o.rules.underscore, UNDERSCORE_DROP);
+    assert_int_equal(o.buffering, BUFFERING_AUTO);
     assert_int_equal(o.trusted.count, 0);
     buf_fini(&message);
 }
@@ -85,7 +86,9 @@ static void what_cannot_be_is_refused_with_a_remedy(void **state)
         {{"--backend", "ipc:///x", "--bind", "::1:80"}, "[IPV6]:PORT"},
         {{"--backend", "ipc:///x", "-b", ":80", "-b", ":80"}, "\":80\" is given twice"},
         {{"--backend", "ipc:///x", "--underscore-headers", "eat"},
-         "drop, reject or keep"},
+         "--underscore-headers: \"eat\" is not accepted; expected drop, reject or "
+         "keep"},
+        {{"--backend", "ipc:///x", "--request-buffering", "yes"}, "auto, on or off"},
         {{"--backend", "ipc:///x", "--log-level", "loud"}, "error, warning, info"},
         {{"--backend", "ipc:///x", "--trusted-proxies", "10.0.0.0/99"}, "networks"},
         {{"--backend", "ipc:///x", "--max-head", "2K"}, "raise --max-head"},
@@ -105,6 +108,21 @@ static void what_cannot_be_is_refused_with_a_remedy(void **state)
             fail_msg("case %zu: %s", i, buf_slice(&message).ptr);
         buf_fini(&message);
     }
+}
+
+static void words_are_taken_in_any_case(void **state)
+{
+    (void)state;
+    static const char *const words[MAX_WORDS] = {
+        "--backend",           "ipc:///x", "--underscore-headers", "KEEP",
+        "--request-buffering", "Off"};
+    static struct proxy_options o;
+    struct buf message;
+    buf_init(&message, 0);
+    assert_true(read_options(words, &o, &message));
+    assert_int_equal(o.rules.underscore, UNDERSCORE_KEEP);
+    assert_int_equal(o.buffering, BUFFERING_OFF);
+    buf_fini(&message);
 }
 
 static void backends_have_names(void **state)
@@ -138,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_defaults_are_those_of_the_manual),
         cmocka_unit_test(what_cannot_be_is_refused_with_a_remedy),
+        cmocka_unit_test(words_are_taken_in_any_case),
         cmocka_unit_test(backends_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

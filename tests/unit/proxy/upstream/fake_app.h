@@ -46,6 +46,7 @@ struct app {
     uint32_t version; /* said in HELLO; 0: 1 */
     const char *page_path;
     int page_slot;
+    const char *interface; /* NULL: wsgi */
     uint64_t window_bytes;
     uint32_t messages, hellos, byes;
     struct seen *seen; /* MAX_SEEN: all but HELLO, BYE, PING */
@@ -95,7 +96,7 @@ static inline void app_say_hello(struct app *app)
         .has_app = true,
         .pool = SLICE("default"),
         .slots = 16,
-        .interface = SLICE("wsgi"),
+        .interface = slice_from(app->interface == NULL ? "wsgi" : app->interface),
         .pid = 4242,
         .page = slice_from(app->page_path),
         .page_slot = (uint32_t)app->page_slot,

@@ -124,6 +124,48 @@ static void an_expected_body_waits_until_it_is_asked_for(void **state)
     end(&f, &a);
 }
 
+static void what_an_app_server_says_shows_that_it_began(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 10);
+    fixture_up(&f, 0, 4);
+    struct app *app = &f.apps[0];
+    struct asker a;
+    ask_with_body(&f, &a, false);
+    UNTIL(&f, app->count == 1);
+    assert_false(ticket_is_started(&a.ticket));
+    APP_SAY(app, frame_pack_return, a.ticket.stream, ERR_SHUTTING_DOWN);
+    UNTIL(&f, app->count == 2); /* and is sent again */
+    assert_false(ticket_is_started(&a.ticket));
+    APP_SAY(app, frame_pack_window, a.ticket.stream, 500);
+    UNTIL(&f, strstr(a.heard, "room") != NULL);
+    assert_true(ticket_is_started(&a.ticket));
+    end(&f, &a);
+}
+
+static void a_mark_in_the_shared_page_shows_that_it_began(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct page *page;
+    char path[64];
+    fixture_init(&f, 10);
+    snprintf(path, sizeof path, "%s/page", f.dir);
+    assert_int_equal(page_create(path, APP_INSTANCE, &page), ERR_NONE);
+    f.apps[0].page_path = path;
+    f.apps[0].page_slot = page_claim(page);
+    fixture_up(&f, 0, 4);
+    struct asker a;
+    ask_with_body(&f, &a, false);
+    assert_false(ticket_is_started(&a.ticket));
+    page_mark(page, f.apps[0].page_slot, a.ticket.stream);
+    assert_true(ticket_is_started(&a.ticket));
+    asker_fini(&a);
+    page_free(&page);
+    fixture_fini(&f);
+}
+
 static void a_retried_request_keeps_its_flags(void **state)
 {
     (void)state;
@@ -178,6 +220,8 @@ int main(void)
         cmocka_unit_test(the_exchange_may_cancel_inside_an_event),
         cmocka_unit_test(a_body_follows_within_the_apps_window),
         cmocka_unit_test(an_expected_body_waits_until_it_is_asked_for),
+        cmocka_unit_test(what_an_app_server_says_shows_that_it_began),
+        cmocka_unit_test(a_mark_in_the_shared_page_shows_that_it_began),
         cmocka_unit_test(a_retried_request_keeps_its_flags),
         cmocka_unit_test(a_full_link_loses_nothing_and_gets_nothing_new),
     };

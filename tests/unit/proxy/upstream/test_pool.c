@@ -510,6 +510,23 @@ static void two_app_servers_share_the_requests(void **state)
     fixture_fini(&f);
 }
 
+static void it_knows_what_its_applications_speak(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 10);
+    assert_false(pool_is_asgi(f.pool));
+    f.apps[0].interface = "asgi";
+    fixture_up(&f, 0, 4);
+    assert_true(pool_is_asgi(f.pool));
+    assert_true(pool_remove(f.pool, "b0"));
+    assert_int_equal(pool_up(f.pool), 0);
+    assert_true(pool_is_asgi(f.pool)); /* until another one says otherwise */
+    fixture_up(&f, 1, 4);
+    assert_false(pool_is_asgi(f.pool));
+    fixture_fini(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -534,6 +551,7 @@ int main(void)
         cmocka_unit_test(a_stopped_pool_finishes_but_takes_nothing),
         cmocka_unit_test(freeing_the_pool_fails_what_is_left),
         cmocka_unit_test(two_app_servers_share_the_requests),
+        cmocka_unit_test(it_knows_what_its_applications_speak),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
