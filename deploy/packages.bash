@@ -6,7 +6,8 @@
 # What the programs are built from.
 # shellcheck disable=SC2034 # for those who source this
 BUILD_PACKAGES=(
-    gcc libc6-dev cmake ninja-build pkg-config libevent-dev libzmq3-dev msgpack python3 python3-dev
+    gcc libc6-dev cmake ninja-build pkg-config libevent-dev libzmq3-dev msgpack zlib1g-dev libssl-dev
+    python3 python3-dev
 )
 
 package_is_installed() {

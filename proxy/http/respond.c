@@ -281,6 +281,49 @@ bool respond_inform(const struct frame_response *inform,
     return true;
 }
 
+static bool is_of_handshake(uint8_t number)
+{
+    return number == HEADER_SEC_WEBSOCKET_ACCEPT ||
+           number == HEADER_SEC_WEBSOCKET_EXTENSIONS ||
+           number == HEADER_SEC_WEBSOCKET_KEY ||
+           number == HEADER_SEC_WEBSOCKET_PROTOCOL ||
+           number == HEADER_SEC_WEBSOCKET_VERSION;
+}
+
+bool respond_switch(struct header_list fields,
+                    struct slice own,
+                    const struct response_to *to,
+                    struct buf *out,
+                    enum err *ret_err)
+{
+    const size_t length_before = buf_len(out);
+    struct survey survey = {.length = 0};
+    struct header h;
+
+    make_room(out, OWN_FIELDS + size_of_fields(fields) + own.len + to->date.len +
+                       to->server.len);
+    write_status_line(out, 101, (struct slice){NULL, 0});
+    while (header_next(&fields, &h)) {
+        bool pass = true;
+        struct slice name =
+            h.number == HEADER_NONE ? h.name : header_canonical(h.number);
+        if (!chars_are(name, CHAR_TOKEN) || !chars_are_value(h.value) ||
+            !survey_field(&survey, h.number, h.value, &pass)) {
+            out->end = out->start + length_before;
+            return fail(ERR_BAD_RESPONSE, ret_err);
+        }
+        if (pass && !is_of_handshake(h.number))
+            write_field(out, name, h.value);
+    }
+    if (!survey.has_date && to->date.len > 0)
+        write_field(out, SLICE("Date"), to->date);
+    if (!survey.has_server && to->server.len > 0)
+        write_field(out, SLICE("Server"), to->server);
+    write_bytes(out, own);
+    write_bytes(out, SLICE("\r\n"));
+    return true;
+}
+
 void respond_chunk_begin(struct buf *out, size_t bytes)
 {
     char digits[2 * sizeof(bytes) + 2];

@@ -48,6 +48,13 @@ MUST_CHECK bool respond_head(const struct frame_response *response,
  * HTTP/1.0. */
 MUST_CHECK bool
 respond_inform(const struct frame_response *inform, struct buf *out, enum err *ret_err);
+/* 101 with the application's fields, less those of the handshake, and `own`, complete
+ * lines. False: BAD_RESPONSE, nothing was appended. */
+MUST_CHECK bool respond_switch(struct header_list fields,
+                               struct slice own,
+                               const struct response_to *to,
+                               struct buf *out,
+                               enum err *ret_err);
 
 void respond_chunk_begin(struct buf *out,
                          size_t bytes);   /* "1f\r\n"; data and "\r\n" follow */

@@ -27,10 +27,10 @@ INCLUDES = [
     ),
     (r"protocol/", [r"protocol/"]),
     (
-        r"proxy/http/(chars|parse|body|rules|hop|respond|status|address)\.",
+        r"proxy/http/(chars|parse|body|rules|hop|respond|status|address|utf8|ws_\w+)\.",
         [
             r"protocol/(base/|header_names|frame)",
-            r"proxy/http/(chars|parse|body|rules|hop|respond|status|address)\.",
+            r"proxy/http/(chars|parse|body|rules|hop|respond|status|address|utf8|ws_\w+)\.",
         ],
     ),
     (r"proxy/http/", [r"protocol/", r"proxy/http/", r"proxy/(deadline|stats|turn)\."]),
@@ -61,8 +61,11 @@ LIBRARIES = [
     (r"msgpack", r"protocol/(hello|frame)|tests/"),
     (
         r"event2/",
-        r"proxy/(?!http/(chars|parse|body|rules|hop|respond|status|address)\.)|tests/",
+        r"proxy/(?!http/(chars|parse|body|rules|hop|respond|status|address|utf8|ws_\w+)\.)"
+        r"|tests/",
     ),
+    (r"zlib\.h$", r"proxy/http/ws_deflate|tests/"),
+    (r"openssl/", r"proxy/http/ws_handshake|tests/"),
     (r"cmocka\.h$", r"tests/"),
 ]
 
