@@ -133,14 +133,16 @@ bool request_is_websocket(const struct request *r);
  * HEADERS_NONE. */
 MUST_CHECK enum err
 request_ws_accept(struct request *r, struct slice subprotocol, struct slice headers);
-/* Sends as much of a message's rest as the window takes and advances *data; the piece
- * that takes all of it ends the message, an empty message is one piece. data->len > 0
- * is left with ERR_NONE: go on with the same message at NEWS_ROOM. `op`: WS_TEXT (UTF-8
- * as a whole) or WS_BINARY. ERR_INTERNAL: after request_ws_close. */
+/* Sends as much of a message's rest as the window takes and advances *data. *ret_done:
+ * all of it is sent, and the message has ended; else go on with the same message at
+ * NEWS_ROOM. (An empty message needs room, too: each piece counts WINDOW_WS_PIECE bytes
+ * beside its own.) `op`: WS_TEXT (UTF-8 as a whole) or WS_BINARY. Copies. ERR_INTERNAL:
+ * after request_ws_close. */
 MUST_CHECK enum err
-request_ws_put(struct request *r, enum ws_op op, struct slice *data);
-/* `reason`: UTF-8, at most 123 bytes (RFC 6455 5.5). ERR_INTERNAL: closed before, or a
- * message is not whole. What the client sends from now on is dropped, its close is not.
+request_ws_put(struct request *r, enum ws_op op, struct slice *data, bool *ret_done);
+/* Also in the middle of a message. `reason`: UTF-8, at most 32 KiB; the edge cuts it to
+ * 123 bytes (RFC 6455 5.5) and makes 1011 of a code that no peer may see. What the
+ * client sends from now on is dropped, its close is not. ERR_INTERNAL: closed before.
  */
 MUST_CHECK enum err
 request_ws_close(struct request *r, uint16_t code, struct slice reason);
@@ -151,7 +153,7 @@ struct ws_piece {
     bool fin;          /* the message's last piece */
     uint16_t code;     /* WS_CLOSE; 0: the client gave none */
 };
-/* The next piece; memory, window and results as request_take. What came before the
+/* The next piece; memory, window and results as request_take, but what came before the
  * client was gone is given first. */
 MUST_CHECK enum take
 request_ws_take(struct request *r, struct ws_piece *ret_piece, enum err *ret_err);
