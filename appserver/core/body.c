@@ -15,10 +15,8 @@ static void add_copy(struct request *r, struct slice data);
 static void add_held(struct request *r, struct link_message *message);
 static void free_piece(struct piece **p_p);
 static enum step read_inline(struct request *r, size_t max, struct slice *ret_data);
-static void grant(struct request *r, uint64_t bytes);
 static void ask_for_body(struct request *r);
 static bool has_body(const struct request *r);
-static struct slice lend(struct request *r, size_t max);
 
 void body_init(struct request *r)
 {
@@ -72,6 +70,14 @@ void body_drop(struct request *r)
     r->readable = 0;
 }
 
+bool body_is_coming(const struct request *r)
+{
+    bool streamed =
+        r->frame.body_form == BODY_LENGTH || r->frame.body_form == BODY_UNKNOWN;
+
+    return streamed && r->body_asked;
+}
+
 size_t request_readable(const struct request *r)
 {
     return atomic_load_explicit(&r->readable, memory_order_relaxed);
@@ -91,11 +97,11 @@ request_read(struct request *r, size_t max, struct slice *ret_data, enum err *re
         ask_for_body(r);
 
     core_lock(core);
-    free_piece(&r->lent);
+    body_unlend(r);
     worker_wait(r, has_body);
     *ret_err = request_gone_reason(r);
     if (*ret_err == ERR_NONE && r->readable > 0) {
-        *ret_data = lend(r, max);
+        *ret_data = body_lend(r, max);
         step = STEP_DONE;
         if (!r->body_ended)
             due = window_consumed(&r->received, ret_data->len);
@@ -104,8 +110,42 @@ request_read(struct request *r, size_t max, struct slice *ret_data, enum err *re
     }
     core_unlock(core);
     if (due > 0)
-        grant(r, due);
+        body_grant(r, due);
     return step;
+}
+
+enum take
+request_take(struct request *r, size_t max, struct slice *ret_data, enum err *ret_err)
+{
+    enum take took = TAKE_WAIT;
+    uint64_t due = 0;
+
+    ASSERT(r->state == REQUEST_RUNNING && max > 0);
+    *ret_err = ERR_NONE;
+    if (r->frame.body_form == BODY_NONE || r->frame.body_form == BODY_INLINE)
+        return read_inline(r, max, ret_data) == STEP_DONE ? TAKE_DATA : TAKE_END;
+    if (!r->body_asked)
+        ask_for_body(r);
+
+    core_lock(r->core);
+    body_unlend(r);
+    *ret_err = request_gone_reason(r);
+    if (*ret_err != ERR_NONE) {
+        took = TAKE_GONE;
+    } else if (r->readable > 0) {
+        *ret_data = body_lend(r, max);
+        took = TAKE_DATA;
+        if (!r->body_ended)
+            due = window_consumed(&r->received, ret_data->len);
+    } else if (r->body_ended) {
+        took = TAKE_END;
+    } else {
+        r->wants |= NEWS_BODY;
+    }
+    core_unlock(r->core);
+    if (due > 0)
+        body_grant(r, due);
+    return took;
 }
 
 static bool has_body(const struct request *r)
@@ -127,19 +167,24 @@ static bool receive(struct request *r, size_t bytes)
 
 static void add_copy(struct request *r, struct slice data)
 {
+    memcpy(body_append(r, data.len), data.ptr, data.len);
+}
+
+char *body_append(struct request *r, size_t bytes)
+{
     struct piece *last =
         list_is_empty(&r->pieces) ? NULL : PIECE_OF(r->pieces.head.prev);
 
-    if (last == NULL || last->room < data.len) {
-        size_t size = data.len > PIECE_BYTES ? data.len : PIECE_BYTES;
+    if (last == NULL || last->room < bytes) {
+        size_t size = bytes > PIECE_BYTES ? bytes : PIECE_BYTES;
         last = mem_alloc(sizeof(*last) + size);
         *last = (struct piece){.data = {last->bytes, 0}, .room = size};
         list_push_back(&r->pieces, &last->node);
     }
     char *at = last->bytes + (last->data.ptr - last->bytes) + last->data.len;
-    memcpy(at, data.ptr, data.len);
-    last->data.len += data.len;
-    last->room -= data.len;
+    last->data.len += bytes;
+    last->room -= bytes;
+    return at;
 }
 
 static void add_held(struct request *r, struct link_message *message)
@@ -175,9 +220,8 @@ static enum step read_inline(struct request *r, size_t max, struct slice *ret_da
     return STEP_DONE;
 }
 
-/* Up to `max` bytes of the first piece. A piece read to its end stays alive as `lent`
- * until the next call. */
-static struct slice lend(struct request *r, size_t max)
+/* A piece read to its end stays alive as `lent`. */
+struct slice body_lend(struct request *r, size_t max)
 {
     struct piece *p = PIECE_OF(list_first(&r->pieces));
     struct slice s = slice_of(p->data.ptr, p->data.len < max ? p->data.len : max);
@@ -192,6 +236,11 @@ static struct slice lend(struct request *r, size_t max)
     return s;
 }
 
+void body_unlend(struct request *r)
+{
+    free_piece(&r->lent);
+}
+
 /* REQUEST_EXPECT: the first WINDOW is the edge's word to say 100 Continue. */
 static void ask_for_body(struct request *r)
 {
@@ -199,12 +248,11 @@ static void ask_for_body(struct request *r)
     r->body_asked = true;
     r->received.left = r->received.size;
     core_unlock(r->core);
-    grant(r, FRAME_DEFAULT_WINDOW);
+    body_grant(r, FRAME_DEFAULT_WINDOW);
 }
 
-static void grant(struct request *r, uint64_t bytes)
+void body_grant(struct request *r, uint64_t bytes)
 {
     frame_pack_window(peer_pack(r->core, r->peer), r->stream, bytes);
-    (void)peer_packed(r->core, r->peer);
-    worker_flush(r->core);
+    request_packed(r, true);
 }

@@ -27,7 +27,9 @@ enum err core_new(const struct core_options *options,
     core->options = *options;
     core->events = *events;
     core->slots = options->threads;
-    core->processors = options->processors == 0 ? UINT32_MAX : options->processors;
+    /* A loop's requests all wait, as far as the scheduler knows. */
+    core->processors =
+        options->processors == 0 || options->is_loop ? UINT32_MAX : options->processors;
     init_lists(core);
     if (getrandom(&core->instance, sizeof(core->instance), 0) !=
         (ssize_t)sizeof(core->instance))
@@ -38,13 +40,16 @@ enum err core_new(const struct core_options *options,
     e = reader_init(core);
     if (e == ERR_NONE)
         e = make_page(core);
+    if (e == ERR_NONE && core->options.is_loop)
+        e = loop_init(core);
+    if (e == ERR_NONE)
+        e = watch_start(core);
     if (e != ERR_NONE) {
         int saved = errno;
         core_free(&core);
         errno = saved;
         return e;
     }
-    watch_start(core);
     core->is_watched = true;
     *ret_core = core;
     return ERR_NONE;
@@ -60,6 +65,7 @@ void core_free(struct core **core_p)
     ASSERT(core->worker_count == 0);
     if (core->is_watched)
         watch_stop(core);
+    loop_fini(core);
     reader_fini(core);
     free_requests(&core->inbox);
     peers_fini(core);
@@ -80,7 +86,7 @@ void core_free(struct core **core_p)
 void core_drain(struct core *core)
 {
     atomic_store(&core->drain_asked, true);
-    sleeper_wake(&core->watch.sleeper);
+    watch_rouse(core);
 }
 
 bool core_wait_drained(struct core *core, uint64_t timeout_us)
@@ -127,6 +133,8 @@ static void init_lists(struct core *core)
     ASSERT(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
     ASSERT(pthread_cond_init(&core->drained, &monotonic) == 0);
     (void)pthread_condattr_destroy(&monotonic);
+    core->loop.fd = core->loop.timer_fd = -1;
+    list_init(&core->loop.news);
     list_init(&core->inbox);
     list_init(&core->idle);
     list_init(&core->busy);

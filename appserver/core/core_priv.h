@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "appserver/core/core.h"
+#include "appserver/core/loop.h"
 #include "appserver/core/outbox.h"
 #include "appserver/core/peer.h"
 #include "appserver/core/reader.h"
@@ -48,6 +49,20 @@ struct core_counters {
     uint64_t requests, returned, cancelled, dropped_frames, bad_frames;
 };
 
+/* What core_options.is_loop adds (loop.c); all of it unused otherwise. */
+struct loop {
+    int fd;       /* epoll: the link's three descriptors and the timer; -1: none */
+    int timer_fd; /* armed while a full link is to be tried again */
+    uint64_t thread_tag;
+    _Atomic uint64_t turns; /* begun so far */
+    uint64_t reviewed_us;   /* credit; the loop's own */
+    /* under the core lock */
+    struct list news;  /* request.node: running, with news */
+    bool turning;      /* inside core_loop_turn: looks at the news before it returns */
+    bool roused;       /* its descriptor was made readable since it last looked */
+    bool some_stalled; /* a put found its peer's queue full */
+};
+
 struct core {
     uint32_t magic;
     struct core_options options;
@@ -60,6 +75,7 @@ struct core {
     struct reader reader;
     struct outbox outbox;
     struct watch watch;
+    struct loop loop;
     _Atomic bool drain_asked;
 
     pthread_mutex_t lock;
@@ -122,7 +138,15 @@ enum answer_state {
     ANSWER_ENDED   /* its terminal frame went out */
 };
 
-/* A piece of body that came and was not read yet. */
+/* One side of a WebSocket each. */
+struct websocket {
+    bool accepted; /* core lock, as the next two and in_op */
+    bool in_closed, out_closed;
+    bool in_taken;         /* the close that came; the loop's own, as out_op */
+    uint8_t in_op, out_op; /* of the message under way, 0: none */
+};
+
+/* A piece of body that came and was not read yet; of a WebSocket, records (ws.c). */
 struct piece {
     struct node node;
     struct slice data; /* not read yet */
@@ -135,7 +159,7 @@ struct piece {
 struct request {
     uint32_t magic;
     enum request_state state;
-    struct node node;            /* inbox, recycled, or a reader's own list */
+    struct node node; /* inbox, recycled, a reader's own list; running: loop.news */
     struct request *next_stream; /* peer.streams */
     struct core *core;
     struct peer *peer;
@@ -152,6 +176,12 @@ struct request {
     enum answer_state answer;
     struct window_sender window;
     bool filed, file_taken; /* FILED came */
+    struct websocket ws;
+    /* loop mode */
+    uint8_t news;  /* enum loop_news_bit: not handed out yet. Core lock, as the next */
+    uint8_t wants; /* what it waits for; others are no news */
+    uint64_t started_us;
+    _Atomic(void *) owner;
     /* the body */
     bool body_asked; /* not EXPECT, or its first WINDOW went out */
     bool body_ended; /* END came, or there is none */
@@ -171,8 +201,21 @@ void request_fill(struct request *r, struct slice bytes, const struct frame *f);
 /* Under the core lock: forgets the peer, drops what it holds, keeps the memory. */
 void request_recycle(struct request *r);
 void request_dispose(struct request *r); /* really frees */
-/* Nobody listens any more; wakes its worker. The first reason stays. Core lock. */
+/* Its handler is about to be entered: marked as started in the shared page. Core lock.
+ */
+void request_started(struct request *r);
+/* Nobody listens any more; tells whoever runs it. The first reason stays. Core lock. */
 void request_lost(struct request *r, enum err reason);
+/* Something came for it (enum loop_news_bit): wakes its worker, or is news for the
+ * loop. Core lock. */
+void request_rouse(struct request *r, unsigned what);
+/* A frame for its peer was packed: ends what peer_pack began. It leaves now when the
+ * batch is full, or, unless a loop flushes by itself, when it is urgent. No lock. */
+void request_packed(struct request *r, bool is_urgent);
+/* How much of `length` bytes may be sent now, where each piece costs `extra` more; 0:
+ * none, and NEWS_ROOM follows. What is returned is taken off the window, with the
+ * extra. Core lock. */
+MUST_CHECK size_t request_claim_room(struct request *r, size_t length, size_t extra);
 /* Its terminal frame is about to be packed: the peer has its window back. Any lock. */
 void request_answered(struct request *r);
 /* The answer as it stands when the handler is left. No lock. */
@@ -186,6 +229,46 @@ MUST_CHECK bool
 body_add(struct request *r, struct slice data, struct link_message *message);
 MUST_CHECK bool body_end(struct request *r);
 void body_drop(struct request *r);
+/* The body follows the request and was let come: the edge may not have it any more, so
+ * the request must be run here. */
+bool body_is_coming(const struct request *r);
+/* A contiguous place for so many bytes behind the others. */
+char *body_append(struct request *r, size_t bytes);
+/* Up to `max` bytes of the first piece, valid until body_unlend. */
+struct slice body_lend(struct request *r, size_t max);
+void body_unlend(struct request *r);
+/* WINDOW. No core lock. */
+void body_grant(struct request *r, uint64_t bytes);
+
+/* ---- ws.c, under the core lock ---- */
+/* A WS frame came. False: it breaks the rules. */
+MUST_CHECK bool ws_add(struct request *r, const struct frame_ws *f);
+
+/* ---- loop.c ---- */
+MUST_CHECK enum err loop_init(struct core *core);
+void loop_fini(struct core *core);
+/* Under the core lock. News for the loop; wakes it unless it looks anyway. */
+void loop_tell(struct request *r, unsigned what);
+/* Under the core lock: requests wait that may be started, or a drain began. */
+void loop_rouse(struct core *core);
+/* Something was sent, or received meanwhile. No lock. */
+void loop_sent(struct core *core);
+/* After request_conclude: the slot is free. No lock. */
+void loop_finish(struct request *r);
+
+/* ---- watch.c, under the core lock, left meanwhile; for loop_watch.c ---- */
+void watch_begin_drain(struct core *core);
+void watch_end_drain(struct core *core);
+void watch_give_back(struct core *core, uint64_t now_us);
+/* Sends what was left behind since the last look, or all. */
+void watch_flush(struct core *core, bool at_once);
+/* Calls events.stuck, or stuck_again. */
+void watch_report_stuck(struct core *core,
+                        uint64_t thread_tag,
+                        const char *id,
+                        bool again);
+/* The thread of a core with a loop (loop_watch.c). */
+void *loop_watch_main(void *arg);
 
 /* ---- worker.c, under the core lock ---- */
 /* Sleeps without the lock until roused (true) or `until_us`. */
@@ -221,8 +304,8 @@ void inbox_bad_message(struct core *core, const struct link_message *message);
 MUST_CHECK struct request *inbox_pop(struct core *core, uint64_t now_us);
 /* Hands back a request that was not started. */
 void inbox_return(struct request *r, enum err reason);
-/* Hands back all that wait, except those whose bodies may be on their way. */
-void inbox_give_back(struct core *core);
+/* Hands back all that wait, except those whose bodies are on their way or here. */
+void inbox_give_back(struct core *core, enum err reason);
 
 /* One frame to a peer: `frame_pack_end(peer_pack(core, p), ...)`, then peer_packed,
  * which returns true when the outbox ought to be flushed. */
@@ -234,6 +317,12 @@ static inline struct buf *peer_pack(struct core *core, struct peer *p)
 static inline bool peer_packed(struct core *core, struct peer *p)
 {
     return outbox_end(&core->outbox, &p->outlet);
+}
+
+/* Requests may still be started. Core lock. */
+static inline bool core_may_start(const struct core *core)
+{
+    return core->state == CORE_SERVING || core->waiting > 0;
 }
 
 static inline enum err request_gone_reason(const struct request *r)

@@ -101,15 +101,15 @@ void inbox_return(struct request *r, enum err reason)
     request_recycle(r);
 }
 
-void inbox_give_back(struct core *core)
+void inbox_give_back(struct core *core, enum err reason)
 {
     LIST_FOREACH(&core->inbox, n) {
         struct request *r = REQUEST_OF(n);
-        if (!r->body_ended && r->body_asked)
+        if (body_is_coming(r))
             continue;
         node_leave(n);
         core->waiting--;
-        inbox_return(r, ERR_QUEUE_FULL);
+        inbox_return(r, reason);
     }
 }
 
@@ -170,7 +170,9 @@ static void admit(struct intake *in, struct request *r)
         atomic_fetch_add_explicit(&p->inside, 1, memory_order_relaxed) + 1;
     bool was_hit = p->credit.hit;
     bool admitted = credit_admits(&p->credit, inside);
-    if (core->state != CORE_SERVING) {
+    /* It crossed the DRAIN. Workers may be gone; a loop is not before it is drained. */
+    bool may_run = core->options.is_loop && core->state == CORE_DRAINING;
+    if (core->state != CORE_SERVING && !(may_run && body_is_coming(r))) {
         inbox_return(r, ERR_SHUTTING_DOWN);
         return;
     }
@@ -189,7 +191,8 @@ static enum err take_frame(struct intake *in, const struct frame *f, bool is_las
 {
     struct peer *p = in->peer;
 
-    if (p->state == PEER_NEW && f->kind == FRAME_HELLO) {
+    bool is_new = p->state == PEER_NEW || f->epoch != p->epoch;
+    if (f->kind == FRAME_HELLO && is_new && p->state <= PEER_READY) {
         peer_hello(in->core, p, f->epoch, &f->hello, in->now_us);
         return ERR_NONE;
     }
@@ -201,7 +204,7 @@ static enum err take_frame(struct intake *in, const struct frame *f, bool is_las
     }
     if (!frame_kind_is_link(f->kind))
         return take_stream_frame(in, f, is_last);
-    if (f->epoch != p->epoch && f->kind != FRAME_HELLO) {
+    if (f->epoch != p->epoch) {
         in->core->counters.dropped_frames++;
         return ERR_NONE;
     }
@@ -232,6 +235,7 @@ static enum err
 take_stream_frame(struct intake *in, const struct frame *f, bool is_last)
 {
     struct request *r = peer_stream(in->peer, f->stream);
+    unsigned what = NEWS_BODY;
     bool ok = true;
 
     if (f->kind == FRAME_BODY && f->body.bulk) {
@@ -253,10 +257,15 @@ take_stream_frame(struct intake *in, const struct frame *f, bool is_last)
         break;
     case FRAME_WINDOW:
         ok = window_granted(&r->window, f->bytes);
+        what = NEWS_ROOM;
         break;
     case FRAME_FILED:
         r->filed = true;
         r->file_taken = f->taken;
+        what = NEWS_FILED;
+        break;
+    case FRAME_WS:
+        ok = ws_add(r, &f->ws);
         break;
     case FRAME_CANCEL:
         in->core->counters.cancelled++;
@@ -265,8 +274,8 @@ take_stream_frame(struct intake *in, const struct frame *f, bool is_last)
     default:
         ok = false;
     }
-    if (ok && r->worker != NULL)
-        worker_rouse(r->worker);
+    if (ok)
+        request_rouse(r, what);
     return ok ? ERR_NONE : ERR_BAD_FRAME;
 }
 

@@ -76,6 +76,14 @@ uint64_t outbox_rounds(struct outbox *o)
     return rounds;
 }
 
+bool outlet_is_refused(struct outbox *o, const struct outlet *p)
+{
+    (void)pthread_mutex_lock(&o->lock);
+    bool refused = p->refused;
+    (void)pthread_mutex_unlock(&o->lock);
+    return refused;
+}
+
 void outbox_take(struct outbox *o, struct list *turn)
 {
     struct node *n;

@@ -78,6 +78,9 @@ static inline bool outlet_is_stalled(const struct outlet *p)
     return atomic_load_explicit(&p->bytes, memory_order_relaxed) > OUTLET_STALL_BYTES;
 }
 
+/* The link refused its batches, and they were not tried again yet. */
+bool outlet_is_refused(struct outbox *o, const struct outlet *p);
+
 /* It waits too long for a peer that does not read. */
 static inline bool outlet_is_overdue(const struct outlet *p)
 {

@@ -19,6 +19,7 @@
             for (struct peer *p = PEER_OF(n_); p != NULL; p = NULL)
 
 static void set_state(struct core *core, struct peer *p, enum peer_state state);
+static void restart(struct core *core, struct peer *p);
 static void send_hello(struct core *core, struct peer *p, uint64_t now_us);
 static void share_credit(struct core *core);
 static void send_grant(struct core *core, struct peer *p, uint64_t now_us);
@@ -71,6 +72,8 @@ void peer_hello(struct core *core,
                 const struct frame_hello *h,
                 uint64_t now_us)
 {
+    if (p->state == PEER_READY)
+        restart(core, p);
     p->epoch = epoch;
     if (h->version != PROTOCOL_VERSION) {
         peer_fail(core, p, ERR_PROTOCOL_VERSION);
@@ -87,7 +90,8 @@ void peer_hello(struct core *core,
     p->clock_offset = (int64_t)(now_us - h->clock_us);
     if (core->page != NULL)
         p->page_slot = page_claim(core->page);
-    set_state(core, p, PEER_READY);
+    if (p->state == PEER_NEW)
+        set_state(core, p, PEER_READY);
     send_hello(core, p, now_us);
     if (core->state == CORE_SERVING) {
         peers_grant(core, now_us);
@@ -141,6 +145,25 @@ void peers_sweep(struct core *core)
     PEERS_FOREACH(&core->peers, p)
     if (p->state == PEER_GONE && p->silent && p->refs == 0)
         free_peer(core, p);
+}
+
+void peers_unstall(struct core *core)
+{
+    if (!core->loop.some_stalled)
+        return;
+    core->loop.some_stalled = false;
+    PEERS_FOREACH(&core->peers, p)
+    {
+        bool is_full = outlet_is_refused(&core->outbox, &p->outlet);
+        for (size_t i = 0; i < PEER_STREAMS; i++)
+            for (struct request *r = p->streams[i]; r != NULL; r = r->next_stream)
+                if ((r->wants & NEWS_ROOM) == 0 || r->window.left == 0)
+                    continue;
+                else if (is_full)
+                    core->loop.some_stalled = true;
+                else
+                    loop_tell(r, NEWS_ROOM);
+    }
 }
 
 uint64_t peer_to_local_us(const struct peer *p, uint64_t theirs_us)
@@ -265,6 +288,18 @@ static void set_state(struct core *core, struct peer *p, enum peer_state state)
     core->peers.gone += state == PEER_GONE;
 }
 
+/* The link that the last HELLO began was over before: its proxy had said that to a
+ * process before this one, and it was delivered late. */
+static void restart(struct core *core, struct peer *p)
+{
+    lose_streams(p, ERR_LINK_DOWN);
+    if (p->page_slot >= 0)
+        page_release(core->page, p->page_slot);
+    p->page_slot = -1;
+    p->last_stream = 0;
+    p->credit = (struct credit){.window = 0};
+}
+
 static void send_hello(struct core *core, struct peer *p, uint64_t now_us)
 {
     struct frame_hello h = {
@@ -272,7 +307,8 @@ static void send_hello(struct core *core, struct peer *p, uint64_t now_us)
         .role = SLICE("app"),
         .instance = core->instance,
         .clock_us = now_us,
-        .features = FEATURE_FILE | FEATURE_INFORM,
+        .features = FEATURE_FILE | FEATURE_INFORM |
+                    (core->options.is_loop ? FEATURE_WEBSOCKET : 0),
         .window_bytes = FRAME_DEFAULT_WINDOW,
         .inline_bytes = FRAME_MAX_INLINE_BODY,
         .has_app = true,

@@ -75,6 +75,8 @@ void peer_left(struct core *core, struct peer *p);
 void peer_gone(struct core *core, struct peer *p);
 /* Its connection is down, and the link holds back what it had sent. */
 void peer_down(struct core *core, uint32_t number);
+/* Requests of a loop that met a full queue are told when it is not full any more. */
+void peers_unstall(struct core *core);
 /* Frees those that are gone, silent, and not referred to. */
 void peers_sweep(struct core *core);
 

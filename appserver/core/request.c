@@ -7,6 +7,7 @@
 enum {
     BULK_MIN = 8 * 1024,  /* from here on a piece travels as a raw second part */
     STALL_WAIT_US = 1000, /* until a full link is tried again */
+    REQUEST_BYTES = 2048, /* for the frame of an ordinary request, at least */
 };
 
 #define REQUEST_OF(n) NODE_OF(n, struct request, node)
@@ -14,7 +15,10 @@ enum {
 static void rebase(struct slice *s, struct slice from, const char *to);
 static enum err still_wanted(const struct request *r);
 static enum err write_some(struct request *r, struct slice *data);
+static enum err send_piece(struct request *r, struct slice piece);
 static enum err wait_for_link(struct request *r);
+static void pack_end(struct request *r, struct slice trailers);
+static void unclaim_room(struct request *r, size_t bytes);
 
 struct request *request_new(struct core *core)
 {
@@ -39,9 +43,13 @@ struct request *request_new(struct core *core)
 
 void request_fill(struct request *r, struct slice bytes, const struct frame *f)
 {
-    if (r->cap < bytes.len) {
+    size_t least = bytes.len < REQUEST_BYTES ? REQUEST_BYTES : bytes.len;
+    /* A WebSocket keeps them for long. */
+    bool is_long =
+        r->core->options.is_loop && (f->request.flags & REQUEST_WEBSOCKET) != 0;
+    if (r->cap < bytes.len || (is_long && r->cap > bytes.len)) {
         mem_free(&r->bytes);
-        r->cap = bytes.len < 2048 ? 2048 : bytes.len;
+        r->cap = is_long ? bytes.len : least;
         r->bytes = mem_alloc(r->cap);
     }
     memcpy(r->bytes, bytes.ptr, bytes.len);
@@ -62,6 +70,9 @@ void request_fill(struct request *r, struct slice bytes, const struct frame *f)
     r->answer = ANSWER_NONE;
     r->filed = r->file_taken = false;
     r->worker = NULL;
+    r->ws = (struct websocket){.accepted = false};
+    r->news = r->wants = 0;
+    atomic_store_explicit(&r->owner, NULL, memory_order_relaxed);
     body_init(r);
 }
 
@@ -94,14 +105,42 @@ void request_dispose(struct request *r)
     mem_free(&r);
 }
 
+void request_started(struct request *r)
+{
+    struct core *core = r->core;
+
+    if (core->page != NULL && r->peer->page_slot >= 0)
+        page_mark(core->page, r->peer->page_slot, r->stream);
+    r->state = REQUEST_RUNNING;
+    core->running++;
+    core->starts++;
+    core->counters.requests++;
+    if (core->watch.asleep)
+        watch_wake(core);
+}
+
 void request_lost(struct request *r, enum err reason)
 {
     int none = ERR_NONE;
 
-    if (!atomic_compare_exchange_strong(&r->gone, &none, (int)reason))
-        return;
+    if (atomic_compare_exchange_strong(&r->gone, &none, (int)reason))
+        request_rouse(r, NEWS_GONE);
+}
+
+void request_rouse(struct request *r, unsigned what)
+{
     if (r->worker != NULL)
         worker_rouse(r->worker);
+    else if (r->core->options.is_loop && r->state == REQUEST_RUNNING)
+        loop_tell(r, what);
+}
+
+void request_packed(struct request *r, bool is_urgent)
+{
+    bool is_full = peer_packed(r->core, r->peer);
+
+    if (is_full || (is_urgent && !r->core->options.is_loop))
+        worker_flush(r->core);
 }
 
 void request_answered(struct request *r)
@@ -119,6 +158,8 @@ void request_conclude(struct request *r)
         return;
     if (gone != ERR_NONE)
         request_abort(r, gone, SLICE(""));
+    else if (r->ws.in_taken || r->ws.out_closed)
+        pack_end(r, SLICE(""));
     else if (r->answer == ANSWER_STREAM)
         request_abort(r, ERR_RESPONSE_TRUNCATED, SLICE("the answer was not ended"));
     else
@@ -130,6 +171,16 @@ void request_conclude(struct request *r)
 const struct frame_request *request_frame(const struct request *r)
 {
     return &r->frame;
+}
+
+void request_set_owner(struct request *r, void *owner)
+{
+    atomic_store_explicit(&r->owner, owner, memory_order_release);
+}
+
+void *request_owner(const struct request *r)
+{
+    return atomic_load_explicit(&r->owner, memory_order_acquire);
 }
 
 uint64_t request_deadline_us(const struct request *r)
@@ -173,10 +224,10 @@ enum err request_respond(struct request *r,
         request_answered(r);
         frame_pack_response(peer_pack(r->core, r->peer), r->stream, status, reason,
                             headers, body);
-        if (peer_packed(r->core, r->peer))
-            worker_flush(r->core);
+        request_packed(r, false);
         return ERR_NONE;
     }
+    ASSERT(!r->core->options.is_loop); /* request_inline_max */
     e = request_head(r, status, reason, headers, true, body.len);
     if (e == ERR_NONE)
         e = request_write(r, body);
@@ -201,8 +252,7 @@ enum err request_head(struct request *r,
     r->deadline_us = 0; /* it was for the beginning of the answer */
     frame_pack_head(peer_pack(r->core, r->peer), r->stream, status, reason, headers,
                     has_length, length);
-    if (peer_packed(r->core, r->peer))
-        worker_flush(r->core);
+    request_packed(r, false);
     return ERR_NONE;
 }
 
@@ -216,8 +266,7 @@ enum err request_inform(struct request *r, uint16_t status, struct slice headers
     if ((r->peer->features & FEATURE_INFORM) == 0)
         return ERR_NONE;
     frame_pack_inform(peer_pack(r->core, r->peer), r->stream, status, headers);
-    (void)peer_packed(r->core, r->peer);
-    worker_flush(r->core);
+    request_packed(r, true);
     return ERR_NONE;
 }
 
@@ -232,28 +281,57 @@ enum err request_write(struct request *r, struct slice data)
 
 enum err request_end(struct request *r)
 {
+    return request_end_with(r, SLICE(""));
+}
+
+enum err request_end_with(struct request *r, struct slice trailers)
+{
     enum err e = still_wanted(r);
 
     ASSERT(r->answer == ANSWER_STREAM);
     if (e != ERR_NONE)
         return e;
-    request_answered(r);
-    frame_pack_end(peer_pack(r->core, r->peer), r->stream, SLICE(""));
-    if (peer_packed(r->core, r->peer))
-        worker_flush(r->core);
+    pack_end(r, request_takes_trailers(r) ? trailers : SLICE(""));
     return ERR_NONE;
+}
+
+static void pack_end(struct request *r, struct slice trailers)
+{
+    request_answered(r);
+    frame_pack_end(peer_pack(r->core, r->peer), r->stream, trailers);
+    request_packed(r, false);
 }
 
 void request_abort(struct request *r, enum err reason, struct slice text)
 {
+    enum err gone = request_gone(r);
+
     if (r->answer == ANSWER_ENDED)
         return;
     request_answered(r);
-    if (request_gone_reason(r) == ERR_LINK_DOWN)
+    if (gone == ERR_LINK_DOWN)
         return;
+    /* Whatever became of the application when it was told. */
+    if (gone != ERR_NONE)
+        reason = gone;
     frame_pack_abort(peer_pack(r->core, r->peer), r->stream, reason, text);
-    if (peer_packed(r->core, r->peer))
-        worker_flush(r->core);
+    request_packed(r, false);
+}
+
+uint32_t request_inline_max(const struct request *r)
+{
+    return (uint32_t)r->peer->inline_bytes;
+}
+
+bool request_takes_trailers(const struct request *r)
+{
+    return (r->peer->features & FEATURE_TRAILERS) != 0 &&
+           (r->frame.flags & REQUEST_TRAILERS) != 0;
+}
+
+bool request_takes_inform(const struct request *r)
+{
+    return (r->peer->features & FEATURE_INFORM) != 0;
 }
 
 static bool is_filed(const struct request *r)
@@ -274,8 +352,7 @@ request_file(struct request *r, const struct frame_file *file, enum err *ret_err
     r->filed = r->file_taken = false;
     core_unlock(r->core);
     frame_pack_file(peer_pack(r->core, r->peer), r->stream, file);
-    (void)peer_packed(r->core, r->peer);
-    worker_flush(r->core);
+    request_packed(r, true);
 
     core_lock(r->core);
     worker_wait(r, is_filed);
@@ -289,6 +366,79 @@ request_file(struct request *r, const struct frame_file *file, enum err *ret_err
         return STEP_MORE;
     request_answered(r);
     return STEP_DONE;
+}
+
+enum err
+request_put_file(struct request *r, const struct frame_file *file, bool *ret_asked)
+{
+    enum err e = still_wanted(r);
+
+    ASSERT(r->answer == ANSWER_STREAM);
+    *ret_asked = e == ERR_NONE && (r->peer->features & FEATURE_FILE) != 0;
+    if (!*ret_asked)
+        return e;
+    core_lock(r->core);
+    r->filed = r->file_taken = false;
+    r->wants |= NEWS_FILED;
+    core_unlock(r->core);
+    frame_pack_file(peer_pack(r->core, r->peer), r->stream, file);
+    request_packed(r, false);
+    return ERR_NONE;
+}
+
+bool request_file_taken(const struct request *r)
+{
+    return r->answer == ANSWER_ENDED;
+}
+
+enum err request_put(struct request *r, struct slice *data)
+{
+    enum err e = still_wanted(r);
+
+    ASSERT(r->answer == ANSWER_STREAM && !r->ws.accepted);
+    while (e == ERR_NONE && data->len > 0) {
+        core_lock(r->core);
+        size_t n = data->len < FRAME_MAX_BULK ? data->len : FRAME_MAX_BULK;
+        n = request_claim_room(r, n, 0);
+        core_unlock(r->core);
+        if (n == 0)
+            break;
+        e = send_piece(r, slice_of(data->ptr, n));
+        if (e == ERR_LINK_FULL) {
+            unclaim_room(r, n);
+            return ERR_NONE;
+        }
+        data->ptr += n;
+        data->len -= n;
+    }
+    return e;
+}
+
+size_t request_claim_room(struct request *r, size_t length, size_t extra)
+{
+    bool is_stalled = outlet_is_stalled(&r->peer->outlet);
+    uint64_t least = length > 0 ? extra + 1 : extra;
+
+    if (is_stalled)
+        r->core->loop.some_stalled = true;
+    if (is_stalled || r->window.left < least) {
+        r->wants |= NEWS_ROOM;
+        return 0;
+    }
+    if (length > r->window.left - extra)
+        length = (size_t)(r->window.left - extra);
+    window_sent(&r->window, length + extra);
+    return length + extra;
+}
+
+/* The link did not take it after all. */
+static void unclaim_room(struct request *r, size_t bytes)
+{
+    core_lock(r->core);
+    r->window.left += bytes;
+    r->wants |= NEWS_ROOM;
+    r->core->loop.some_stalled = true;
+    core_unlock(r->core);
 }
 
 static void rebase(struct slice *s, struct slice from, const char *to)
@@ -327,18 +477,22 @@ static enum err write_some(struct request *r, struct slice *data)
         return e;
 
     struct slice piece = slice_of(data->ptr, n);
-    if (n < BULK_MIN) {
-        frame_pack_body(peer_pack(core, r->peer), r->stream, piece);
-        (void)peer_packed(core, r->peer);
-        worker_flush(core);
-    } else {
-        while ((e = worker_send_bulk(core, r->peer, r->stream, piece)) == ERR_LINK_FULL)
-            if ((e = wait_for_link(r)) != ERR_NONE)
-                break;
-    }
+    while ((e = send_piece(r, piece)) == ERR_LINK_FULL)
+        if ((e = wait_for_link(r)) != ERR_NONE)
+            break;
     data->ptr += n;
     data->len -= n;
     return e;
+}
+
+/* ERR_LINK_FULL: it was not sent. */
+static enum err send_piece(struct request *r, struct slice piece)
+{
+    if (piece.len >= BULK_MIN)
+        return worker_send_bulk(r->core, r->peer, r->stream, piece);
+    frame_pack_body(peer_pack(r->core, r->peer), r->stream, piece);
+    request_packed(r, true);
+    return ERR_NONE;
 }
 
 /* The peer's queue is full, which only a peer that stopped reading brings about. */

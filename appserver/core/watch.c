@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "appserver/core/core_priv.h"
@@ -37,23 +38,28 @@ static void find_reader(struct core *core, const struct survey *s, uint64_t now_
 static void read_myself(struct core *core);
 static void leave_reading(struct core *core);
 static void ask_for_worker(struct core *core);
-static void give_back(struct core *core, uint64_t now_us);
 static void report_periodically(struct core *core, uint64_t now_us);
-static void flush_left_behind(struct core *core);
 static void report_overdue(struct core *core, struct worker *w, uint64_t now_us);
-static void begin_drain(struct core *core);
-static void end_drain(struct core *core);
+static void rouse_free_workers(struct core *core);
 static void flush_unlocked(struct core *core);
 static void *tell_stuck(void *arg);
 static uint64_t cpu_us(const struct worker *w);
 static bool is_asleep(const struct worker *w);
 
-void watch_start(struct core *core)
+enum err watch_start(struct core *core)
 {
-    sleeper_init(&core->watch.sleeper);
-    core->watch.tick_us = WATCH_TICK_US;
-    ASSERT(pthread_create(&core->watch.thread, NULL, watch_main, core) == 0);
-    (void)pthread_setname_np(core->watch.thread, "watch");
+    struct watch *watch = &core->watch;
+    bool is_loop = core->options.is_loop;
+
+    sleeper_init(&watch->sleeper);
+    watch->tick_us = WATCH_TICK_US;
+    watch->wake_fd = is_loop ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1;
+    if (is_loop && watch->wake_fd < 0)
+        return ERR_SYSTEM;
+    ASSERT(pthread_create(&watch->thread, NULL, is_loop ? loop_watch_main : watch_main,
+                          core) == 0);
+    (void)pthread_setname_np(watch->thread, "watch");
+    return ERR_NONE;
 }
 
 void watch_stop(struct core *core)
@@ -61,14 +67,26 @@ void watch_stop(struct core *core)
     core_lock(core);
     core->watch.stop = true;
     core_unlock(core);
-    sleeper_wake(&core->watch.sleeper);
+    watch_rouse(core);
     (void)pthread_join(core->watch.thread, NULL);
+    if (core->watch.wake_fd >= 0)
+        (void)close(core->watch.wake_fd);
 }
 
 void watch_wake(struct core *core)
 {
     core->watch.asleep = false;
-    sleeper_wake(&core->watch.sleeper);
+    watch_rouse(core);
+}
+
+void watch_rouse(struct core *core)
+{
+    uint64_t one = 1;
+
+    if (core->watch.wake_fd < 0)
+        sleeper_wake(&core->watch.sleeper);
+    else if (write(core->watch.wake_fd, &one, sizeof(one)) < 0)
+        return; /* it is readable already */
 }
 
 static void *watch_main(void *arg)
@@ -148,8 +166,10 @@ static void tick(struct core *core, uint64_t now_us)
     struct watch *watch = &core->watch;
     struct survey s;
 
-    if (atomic_load(&core->drain_asked) && core->state == CORE_SERVING)
-        begin_drain(core);
+    if (atomic_load(&core->drain_asked) && core->state == CORE_SERVING) {
+        watch_begin_drain(core);
+        now_us = clock_now_us(); /* handlers went on meanwhile */
+    }
     look_at_workers(core, now_us, &s);
     if (s.waits != NULL)
         worker_cede(s.waits);
@@ -158,9 +178,11 @@ static void tick(struct core *core, uint64_t now_us)
     if (watch->tick_us > WATCH_MAX_TICK_US)
         watch->tick_us = WATCH_MAX_TICK_US;
     report_periodically(core, now_us);
-    flush_left_behind(core);
-    if (core->state == CORE_DRAINING)
-        end_drain(core);
+    watch_flush(core, false);
+    if (core->state == CORE_DRAINING) {
+        rouse_free_workers(core);
+        watch_end_drain(core);
+    }
     watch->quiet_ticks++;
     if (core->starts != watch->seen_starts) {
         watch->seen_starts = core->starts;
@@ -243,7 +265,7 @@ static void find_reader(struct core *core, const struct survey *s, uint64_t now_
         /* Else one was woken and is on its way. */
         if (core->running >= core->worker_count) {
             ask_for_worker(core);
-            give_back(core, now_us);
+            watch_give_back(core, now_us);
         }
     }
     if (core->polling != NULL ||
@@ -283,13 +305,13 @@ static void ask_for_worker(struct core *core)
 
 /* Requests wait for handlers that take longer than all experience: another app server
  * may have room for them. What was believed about service times is no longer true. */
-static void give_back(struct core *core, uint64_t now_us)
+void watch_give_back(struct core *core, uint64_t now_us)
 {
     if (core->waiting == 0 || now_us - core->watch.moved_us < WATCH_GIVE_BACK_US)
         return;
     core->service_us16 = average16(0, WATCH_GIVE_BACK_US, 1);
     peers_tighten(core, now_us);
-    inbox_give_back(core);
+    inbox_give_back(core, ERR_QUEUE_FULL);
     flush_unlocked(core);
 }
 
@@ -311,13 +333,14 @@ static void report_periodically(struct core *core, uint64_t now_us)
 }
 
 /* Answers that were gathered, and then their thread went into something long. */
-static void flush_left_behind(struct core *core)
+void watch_flush(struct core *core, bool at_once)
 {
     struct watch *watch = &core->watch;
     uint64_t rounds = outbox_rounds(&core->outbox);
+    bool is_old = rounds == watch->seen_rounds;
 
     if (outbox_is_stuck(&core->outbox) ||
-        (outbox_is_pending(&core->outbox) && rounds == watch->seen_rounds))
+        (outbox_is_pending(&core->outbox) && (is_old || at_once)))
         flush_unlocked(core);
     watch->seen_rounds = rounds;
 }
@@ -329,18 +352,27 @@ struct stuck_call {
     char id[REQUEST_ID_MAX + 1];
 };
 
-/* The first time from a thread of its own, since it may have to wait for the
- * interpreter that the stuck thread holds. */
 static void report_overdue(struct core *core, struct worker *w, uint64_t now_us)
 {
-    struct stuck_call *c = mem_alloc(sizeof(*c));
     bool again = w->watched.asked > 0;
-    pthread_t thread;
 
     w->watched.asked++;
     w->watched.asked_us = now_us;
-    *c = (struct stuck_call){core->events.stuck, core->events.arg, w->thread_tag, ""};
-    memcpy(c->id, w->request->id, sizeof(c->id));
+    watch_report_stuck(core, w->thread_tag, w->request->id, again);
+}
+
+/* The first time from a thread of its own, since it may have to wait for the
+ * interpreter that the stuck thread holds. */
+void watch_report_stuck(struct core *core,
+                        uint64_t thread_tag,
+                        const char *id,
+                        bool again)
+{
+    struct stuck_call *c = mem_alloc(sizeof(*c));
+    pthread_t thread;
+
+    *c = (struct stuck_call){core->events.stuck, core->events.arg, thread_tag, ""};
+    (void)snprintf(c->id, sizeof(c->id), "%s", id);
     core_unlock(core);
     if (again) {
         if (core->events.stuck_again != NULL)
@@ -363,28 +395,37 @@ static void *tell_stuck(void *arg)
     return NULL;
 }
 
-static void begin_drain(struct core *core)
+void watch_begin_drain(struct core *core)
 {
-    struct node *n;
+    uint32_t waiting = core->waiting;
 
-    log_debug(NULL, "draining: %u running, %u handed back", core->running,
-              core->waiting);
     core->state = CORE_DRAINING;
     peers_drain(core);
-    while ((n = list_pop_front(&core->inbox)) != NULL) {
-        core->waiting--;
-        inbox_return(NODE_OF(n, struct request, node), ERR_SHUTTING_DOWN);
-    }
-    while ((n = list_first(&core->idle)) != NULL)
-        worker_rouse(NODE_OF(n, struct worker, idle));
-    if (core->polling != NULL)
-        worker_rouse(core->polling);
+    inbox_give_back(core, ERR_SHUTTING_DOWN);
+    log_debug(NULL, "draining: %u running, %u waiting, %u handed back", core->running,
+              core->waiting, waiting - core->waiting);
+    if (core->options.is_loop)
+        loop_rouse(core);
+    rouse_free_workers(core);
     flush_unlocked(core);
 }
 
-static void end_drain(struct core *core)
+/* Those that nothing can come for any more: they leave. */
+static void rouse_free_workers(struct core *core)
 {
-    if (core->running > 0 || outbox_is_pending(&core->outbox) ||
+    struct node *n;
+
+    if (core_may_start(core))
+        return;
+    while ((n = list_first(&core->idle)) != NULL)
+        worker_rouse(NODE_OF(n, struct worker, idle));
+    if (core->polling != NULL && core->polling->request == NULL)
+        worker_rouse(core->polling);
+}
+
+void watch_end_drain(struct core *core)
+{
+    if (core->running > 0 || core->waiting > 0 || outbox_is_pending(&core->outbox) ||
         outbox_is_stuck(&core->outbox))
         return;
     peers_bye(core);

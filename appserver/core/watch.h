@@ -12,6 +12,8 @@
 #include <stdint.h>
 
 #include "appserver/core/sleeper.h"
+#include "protocol/base/check.h"
+#include "protocol/base/error.h"
 
 struct core;
 
@@ -45,16 +47,24 @@ struct watch {
     bool stop;
     bool asleep; /* a start must wake it */
     bool reads;  /* it has the reader's role */
+    int wake_fd; /* eventfd: ends the wait of a loop's watch; -1: it has the sleeper */
     /* the thread's own */
     uint64_t ticked_us, tick_us, seen_starts, seen_rounds;
     uint32_t quiet_ticks; /* since a handler was entered, */
     uint64_t moved_us;    /* which was then */
     uint64_t reviewed_us, loaded_us;
+    /* a loop's */
+    uint64_t seen_turns;
+    uint64_t behind_us; /* the look that first saw it not turn; 0: it turns */
+    uint32_t asked;     /* events.stuck, then stuck_again was called */
+    uint64_t asked_us;
 };
 
-void watch_start(struct core *core);
+MUST_CHECK enum err watch_start(struct core *core);
 void watch_stop(struct core *core); /* joins */
 /* Under the core lock: something runs now. */
 void watch_wake(struct core *core);
+/* Ends its wait. Any thread, any lock, async-signal-safe. */
+void watch_rouse(struct core *core);
 
 #endif

@@ -86,7 +86,7 @@ struct request *core_next(struct worker *w)
     core_lock(core);
     if (w->request != NULL)
         finish(w);
-    while (core->state == CORE_SERVING && (r = inbox_pop(core, now)) == NULL) {
+    while ((r = inbox_pop(core, now)) == NULL && core_may_start(core)) {
         /* Who computes will read when it is done, and the watch if that takes long. */
         if (core->polling == NULL && core->computing < core->processors) {
             read_idle(w);
@@ -117,10 +117,15 @@ void request_finish(struct request **r_p)
         return;
     CHECK_OBJ(r, REQUEST_MAGIC);
     struct core *core = r->core;
-    conclude(r->worker);
-    core_lock(core);
-    finish(r->worker);
-    core_unlock(core);
+    if (core->options.is_loop) {
+        request_conclude(r);
+        loop_finish(r);
+    } else {
+        conclude(r->worker);
+        core_lock(core);
+        finish(r->worker);
+        core_unlock(core);
+    }
     *r_p = NULL;
 }
 
@@ -163,6 +168,8 @@ void worker_offer(struct core *core)
 
     if (!worker_may_start(core))
         return;
+    if (core->options.is_loop)
+        loop_rouse(core);
     if (w == NULL && core->polling != NULL && core->polling->request == NULL)
         w = core->polling;
     if (w != NULL)
@@ -215,11 +222,15 @@ void worker_wait(struct request *r, ready_fn *ready)
 
 void worker_flush(struct core *core)
 {
-    if (!reader_flush(core))
-        return;
-    core_lock(core);
-    worker_offer(core);
-    core_unlock(core);
+    bool received = reader_flush(core);
+
+    if (core->options.is_loop) {
+        loop_sent(core);
+    } else if (received) {
+        core_lock(core);
+        worker_offer(core);
+        core_unlock(core);
+    }
 }
 
 enum err
@@ -228,7 +239,9 @@ worker_send_bulk(struct core *core, struct peer *p, uint32_t stream, struct slic
     bool received;
     enum err e = reader_send_bulk(core, p, stream, bulk, &received);
 
-    if (received) {
+    if (core->options.is_loop) {
+        loop_sent(core);
+    } else if (received) {
         core_lock(core);
         worker_offer(core);
         core_unlock(core);
@@ -242,9 +255,7 @@ static void start(struct worker *w, struct request *r, uint64_t now_us)
     struct core *core = w->core;
     struct route *route = &core->routes[r->route];
 
-    if (core->page != NULL && r->peer->page_slot >= 0)
-        page_mark(core->page, r->peer->page_slot, r->stream);
-    r->state = REQUEST_RUNNING;
+    request_started(r);
     r->worker = w;
     w->request = r;
     w->starts++;
@@ -254,11 +265,6 @@ static void start(struct worker *w, struct request *r, uint64_t now_us)
     w->computes = computes;
     core->computing += computes;
     list_push_back(&core->busy, &w->node);
-    core->running++;
-    core->starts++;
-    core->counters.requests++;
-    if (core->watch.asleep)
-        watch_wake(core);
     w->weighing = route_is_slow(route);
     if (!computes)
         wake_successor(core);
@@ -387,7 +393,7 @@ static void read_idle(struct worker *w)
     core_unlock(core);
     bool drained = reader_pump(core);
     core_lock(core);
-    if (drained && core->state == CORE_SERVING && !worker_may_start(core))
+    if (drained && core_may_start(core) && !worker_may_start(core))
         poll_input(core, SLEEP_FOREVER);
     leave_role(core);
 }
