@@ -20,13 +20,21 @@ static const struct option_row ROWS[] = {
     {"processes", 0, OPTION_COUNT, ROW(processes), "N", "1", 1, 1024, NULL,
      "processes that share nothing"},
     {"threads", 0, OPTION_COUNT, ROW(threads), "N", "16", 1, 4096, NULL,
-     "requests that run at once in each process"},
+     "WSGI: requests that run at once in each process"},
     {"threads-max", 0, OPTION_COUNT, ROW(threads_max), "N", "0", 0, 4096, NULL,
      "threads a process may grow to while all are blocked; 0: as --threads"},
+    {"concurrency", 0, OPTION_COUNT, ROW(concurrency), "N", "1000", 1, 100000, NULL,
+     "ASGI: requests and WebSockets that are open at once in each process"},
     {"pool", 0, OPTION_TEXT, ROW(pool), "NAME", "default", 0, 0, NULL,
      "the pool it says it belongs to"},
     {"interface", 0, OPTION_TEXT, ROW(interface), "NAME", "auto", 0, 0, NULL,
-     "what the application speaks: auto or wsgi"},
+     "what the application speaks: wsgi, asgi, asgi2, or auto: by its signature"},
+    {"loop", 0, OPTION_TEXT, ROW(loop), "NAME", "auto", 0, 0, NULL,
+     "ASGI: the event loop: asyncio, uvloop, or auto: uvloop when it is installed"},
+    {"lifespan", 0, OPTION_TEXT, ROW(lifespan), "WHEN", "auto", 0, 0, NULL,
+     "ASGI: tell the application of start and end: on, off, or auto: unless it raises"},
+    {"root-path", 0, OPTION_TEXT, ROW(root_path), "PATH", "", 0, 0, NULL,
+     "ASGI: the scope's root_path: where the application is mounted"},
     {"insecure", 0, OPTION_FLAG, ROW(insecure), NULL, NULL, 0, 0, NULL,
      "allow tcp:// on other than loopback addresses, without keys"},
 
@@ -79,6 +87,10 @@ const struct option_table app_option_table = {
 
 static bool check_options(const struct app_options *o, struct buf *message);
 static bool check_bind(const struct app_options *o, struct buf *message);
+static bool check_word(const char *option,
+                       const char *word,
+                       const char *words,
+                       struct buf *message);
 
 bool app_options_read(int argc,
                       char **argv,
@@ -129,10 +141,10 @@ static bool check_options(const struct app_options *o, struct buf *message)
                  o->log_level);
         return false;
     }
-    if (strcmp(o->interface, "auto") != 0 && strcmp(o->interface, "wsgi") != 0) {
-        buf_addf(message, "--interface %s: auto or wsgi is expected", o->interface);
+    if (!check_word("interface", o->interface, "auto wsgi asgi asgi2", message) ||
+        !check_word("loop", o->loop, "auto asyncio uvloop", message) ||
+        !check_word("lifespan", o->lifespan, "auto on off", message))
         return false;
-    }
     if (o->threads_max != 0 && o->threads_max < o->threads) {
         buf_addf(message, "--threads-max %jd is less than --threads %jd",
                  (intmax_t)o->threads_max, (intmax_t)o->threads);
@@ -161,4 +173,19 @@ static bool check_bind(const struct app_options *o, struct buf *message)
         return false;
     }
     return true;
+}
+
+/* `words` are separated by blanks. */
+static bool
+check_word(const char *option, const char *word, const char *words, struct buf *message)
+{
+    size_t length = strlen(word);
+
+    for (const char *at = words; at != NULL; at = strchr(at, ' ')) {
+        at += *at == ' ';
+        if (strcspn(at, " ") == length && strncmp(at, word, length) == 0)
+            return true;
+    }
+    buf_addf(message, "--%s %s: one of these is expected: %s", option, word, words);
+    return false;
 }

@@ -6,18 +6,24 @@
 
 #include "appserver/interp/entry.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "appserver/asgi/process.h"
+#include "appserver/interp/current.h"
 #include "appserver/interp/failure.h"
 #include "appserver/interp/gil.h"
 #include "appserver/interp/interp.h"
 #include "appserver/interp/loader.h"
 #include "appserver/interp/module.h"
+#include "appserver/interp/names.h"
 #include "appserver/interp/own.h"
+#include "appserver/interp/warden.h"
 #include "appserver/master.h"
 #include "appserver/options.h"
-#include "appserver/wsgi/call.h"
 #include "appserver/wsgi/workers.h"
+#include "protocol/base/log.h"
 
 static PyObject *preloaded;    /* owned; NULL: workers import */
 static PyThreadState *waiting; /* between wait_begin and wait_end */
@@ -71,8 +77,8 @@ static PyObject *load(const struct app_options *options)
 {
     py_own PyObject *app = NULL;
 
-    if (call_init() && interp_prepare(options))
-        app = loader_load(options->application, options->interface);
+    if (names_init() && failure_init() && current_init() && interp_prepare(options))
+        app = loader_load(options->application);
     if (app == NULL)
         failure_print();
     return py_take(app);
@@ -111,10 +117,21 @@ static int work(const struct worker_options *options)
 {
     py_own PyObject *app =
         preloaded != NULL ? Py_NewRef(preloaded) : load(options->app);
+    enum interface interface;
 
     if (app == NULL)
         return EXIT_IMPORT;
-    int code = workers_run(options, app);
+    if (!loader_detect(app, options->app->interface, &interface)) {
+        failure_print();
+        return EXIT_IMPORT;
+    }
+    if (!warden_init()) {
+        log_error(NULL, "eventfd: %s", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    int code = interface == INTERFACE_WSGI
+                   ? workers_run(options, app)
+                   : asgi_run(options, app, interface == INTERFACE_ASGI2);
     interp_finish();
     return code;
 }

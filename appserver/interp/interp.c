@@ -4,12 +4,9 @@
 
 #include "appserver/interp/interp.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "appserver/interp/failure.h"
 #include "appserver/interp/own.h"
@@ -20,7 +17,6 @@ static bool check_environment(const char *program);
 static bool
 read_version(const char *config, unsigned long *ret_major, unsigned long *ret_minor);
 static PyStatus configure(PyConfig *config, const char *program);
-static void *end_process(void *arg);
 
 /* ---- the embedded interpreter ---- */
 
@@ -152,35 +148,4 @@ void interp_finish(void)
 
     if (done == NULL)
         (void)failure_report(NULL, "ending");
-}
-
-struct ending {
-    double seconds;
-    int code;
-};
-
-void interp_end_within(double seconds, int code)
-{
-    static struct ending ending; /* read by the thread until the process ends */
-    pthread_t thread;
-
-    ending = (struct ending){.seconds = seconds, .code = code};
-    if (pthread_create(&thread, NULL, end_process, &ending) == 0)
-        (void)pthread_detach(thread);
-}
-
-/* A thread or an atexit function of the application that never ends must not keep the
- * process. */
-static void *end_process(void *arg)
-{
-    const struct ending *ending = arg;
-    double whole = (double)(time_t)ending->seconds;
-    struct timespec left = {
-        .tv_sec = (time_t)ending->seconds,
-        .tv_nsec = (long)((ending->seconds - whole) * 1e9),
-    };
-
-    while (nanosleep(&left, &left) != 0)
-        continue;
-    _exit(ending->code);
 }

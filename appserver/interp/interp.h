@@ -24,8 +24,4 @@ MUST_CHECK bool interp_prepare(const struct app_options *options);
  * interpreter down. */
 void interp_finish(void);
 
-/* The process ends with `code` at the latest after so long, whatever holds the GIL by
- * then. No GIL is needed. Once in a process. */
-void interp_end_within(double seconds, int code);
-
 #endif

@@ -17,11 +17,8 @@ static PyObject *find_default(PyObject *module, PyObject *name);
 static PyObject *
 walk_attributes(PyObject *module, PyObject *module_name, struct slice path);
 static PyObject *call_factory(PyObject *factory, const char *application);
-static bool
-check_callable(PyObject *app, const char *application, const char *interface);
-static bool is_asgi(PyObject *app);
 
-PyObject *loader_load(const char *application, const char *interface)
+PyObject *loader_load(const char *application)
 {
     struct slice all = slice_from(application);
     const char *colon = strchr(application, ':');
@@ -50,8 +47,10 @@ PyObject *loader_load(const char *application, const char *interface)
                                          : walk_attributes(module, name, path);
     if (app != NULL && is_factory)
         py_replace(&app, call_factory(app, application));
-    if (app == NULL || !check_callable(app, application, interface))
-        return NULL;
+    if (app != NULL && !PyCallable_Check(app))
+        return PyErr_Format(PyExc_ImportError,
+                            "'%s' is not an application: %R cannot be called",
+                            application, app);
     return py_take(app);
 }
 
@@ -148,39 +147,28 @@ static PyObject *call_factory(PyObject *factory, const char *application)
     return PyObject_CallNoArgs(factory);
 }
 
-static bool
-check_callable(PyObject *app, const char *application, const char *interface)
+bool loader_detect(PyObject *app, const char *asked, enum interface *ret_interface)
 {
-    if (!PyCallable_Check(app)) {
-        PyErr_Format(PyExc_ImportError,
-                     "'%s' is not an application: %R cannot be called", application,
-                     app);
-        return false;
-    }
-    if (strcmp(interface, "auto") == 0 && is_asgi(app)) {
-        PyErr_Format(PyExc_ImportError,
-                     "'%s' is an ASGI application (a coroutine function); WSGI "
-                     "applications are served",
-                     application);
-        return false;
-    }
-    return true;
-}
+    static const char *const NAMES[] = {
+        [INTERFACE_WSGI] = "wsgi",
+        [INTERFACE_ASGI] = "asgi",
+        [INTERFACE_ASGI2] = "asgi2",
+    };
+    py_own PyObject *found = NULL;
 
-/* A coroutine function, or an object whose __call__ is one. */
-static bool is_asgi(PyObject *app)
-{
-    py_own PyObject *inspect = PyImport_ImportModule("inspect");
-    py_own PyObject *call = PyObject_GetAttrString(app, "__call__");
-    bool yes = false;
-
-    if (inspect != NULL && call != NULL) {
-        py_own PyObject *of_app =
-            PyObject_CallMethod(inspect, "iscoroutinefunction", "O", app);
-        py_own PyObject *of_call =
-            PyObject_CallMethod(inspect, "iscoroutinefunction", "O", call);
-        yes = of_app == Py_True || of_call == Py_True;
+    if (strcmp(asked, "auto") == 0) {
+        py_own PyObject *module = PyImport_ImportModule("banyan._detect");
+        found = module == NULL ? NULL : PyObject_CallMethod(module, "detect", "O", app);
+        asked = found == NULL ? NULL : PyUnicode_AsUTF8(found);
+        if (asked == NULL)
+            return false;
     }
-    PyErr_Clear();
-    return yes;
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        if (strcmp(asked, NAMES[i]) == 0) {
+            *ret_interface = (enum interface)i;
+            return true;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "there is no interface '%s'", asked);
+    return false;
 }

@@ -6,10 +6,10 @@
 
 #include <stdio.h>
 
+#include "appserver/interp/current.h"
 #include "appserver/interp/entry.h"
 #include "appserver/interp/gil.h"
 #include "appserver/interp/own.h"
-#include "appserver/wsgi/current.h"
 #include "protocol/base/log.h"
 
 /* One interpreter per process; on free-threaded builds no lock is needed around us. */
@@ -48,7 +48,7 @@ static PyObject *core_main(PyObject *module, PyObject *argument)
 /* log(level, text): level as of the module logging */
 static PyObject *core_log(PyObject *module, PyObject *args)
 {
-    const char *id = current_request_id();
+    py_own PyObject *id = current_id();
     enum log_level level;
     struct log_ctx ctx;
     PyObject *text;
@@ -65,23 +65,25 @@ static PyObject *core_log(PyObject *module, PyObject *args)
             : number >= 30 ? LOG_WARN
             : number >= 20 ? LOG_INFO
                            : LOG_DEBUG;
-    (void)snprintf(ctx.prefix, sizeof ctx.prefix, "%.47s", id == NULL ? "" : id);
+    const char *prefix = id == NULL ? NULL : PyUnicode_AsUTF8(id);
+    (void)snprintf(ctx.prefix, sizeof ctx.prefix, "%.47s",
+                   prefix == NULL ? "" : prefix);
     {
         GIL_YIELD;
-        log_text(level, id == NULL ? NULL : &ctx,
+        log_text(level, prefix == NULL ? NULL : &ctx,
                  slice_of(PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)));
     }
     return Py_NewRef(Py_None);
 }
 
-/* request_id() -> the id of the request that this thread serves, or None */
+/* request_id() -> the id of the request that is served here, or None */
 static PyObject *core_request_id(PyObject *module, PyObject *unused)
 {
-    const char *id = current_request_id();
+    PyObject *id = current_id();
 
     (void)module;
     (void)unused;
-    return id == NULL ? Py_NewRef(Py_None) : PyUnicode_FromString(id);
+    return id == NULL ? Py_NewRef(Py_None) : id;
 }
 
 static int add_constants(PyObject *module)
@@ -95,7 +97,7 @@ PyModuleDef *module_def(void)
         {"main", core_main, METH_O, PyDoc_STR("main(argv): runs the app server.")},
         {"log", core_log, METH_VARARGS, PyDoc_STR("log(level, text)")},
         {"request_id", core_request_id, METH_NOARGS,
-         PyDoc_STR("The id of the request that this thread serves, or None.")},
+         PyDoc_STR("The id of the request that is served here, or None.")},
         {0},
     };
     static PyModuleDef_Slot slots[] = {

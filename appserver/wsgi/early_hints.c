@@ -6,7 +6,7 @@
 
 #include "appserver/interp/failure.h"
 #include "appserver/interp/gil.h"
-#include "appserver/wsgi/current.h"
+#include "appserver/interp/current.h"
 #include "appserver/wsgi/start_response.h"
 
 enum { STATUS_EARLY_HINTS = 103 };

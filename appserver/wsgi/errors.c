@@ -8,14 +8,12 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "appserver/interp/current.h"
 #include "appserver/interp/gil.h"
 #include "appserver/interp/own.h"
-#include "appserver/wsgi/current.h"
 #include "protocol/base/log.h"
 
 enum { ERRORS_LINE_BYTES = 8 * 1024 }; /* an unfinished line is not gathered further */
-
-_Thread_local struct current current;
 
 static bool add_text(PyObject *text);
 static void log_lines(struct slice lines);

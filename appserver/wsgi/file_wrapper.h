@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "appserver/wsgi/answer.h"
+#include "appserver/interp/answer.h"
 #include "protocol/base/check.h"
 
 /* Makes the type. Does nothing the second time. False: an exception is set. */

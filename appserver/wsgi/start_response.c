@@ -11,12 +11,11 @@
 #include <unistd.h>
 
 #include "appserver/interp/failure.h"
+#include "appserver/interp/field.h"
 #include "appserver/interp/gil.h"
 #include "appserver/interp/names.h"
 #include "appserver/interp/own.h"
 #include "appserver/interp/text.h"
-#include "protocol/base/log.h"
-#include "protocol/header_names.h"
 
 enum { STATUS_FIRST = 200, STATUS_LAST = 999, UNBIND_WAIT_US = 1000 };
 
@@ -44,11 +43,6 @@ static bool raise_exc_info(PyObject *exc_info);
 static bool
 parse_status(PyObject *status, uint16_t *ret_code, struct slice *ret_reason);
 static bool add_field(PyObject *field, struct answer *a);
-static bool add_length(struct slice value, struct answer *a);
-static bool is_token(struct slice name);
-static bool is_hop_by_hop(uint8_t number);
-static void log_dropped(const struct answer *a);
-static struct slice strip(struct slice value);
 static bool write_chunk(struct bound *b, PyObject *chunk);
 
 static void bound_dealloc(PyObject *self)
@@ -168,8 +162,7 @@ static PyObject *start_response_call(PyObject *self,
     if (!start_response_add_fields(args[1], a))
         return NULL;
     answer_started(a);
-    if (a->dropped != HEADER_NONE)
-        log_dropped(a);
+    field_log_dropped(a);
     return Py_NewRef(b->write);
 }
 
@@ -276,110 +269,15 @@ static bool add_field(PyObject *field, struct answer *a)
                      field);
         return false;
     }
-    if (!text_latin1(PyTuple_GET_ITEM(field, 0), &name) || !is_token(name) ||
-        name.len > FRAME_MAX_STRING) {
+    if (!text_latin1(PyTuple_GET_ITEM(field, 0), &name) ||
+        !text_latin1(PyTuple_GET_ITEM(field, 1), &value)) {
         PyErr_Format(PyExc_ValueError,
-                     "header name %R has characters that HTTP forbids",
-                     PyTuple_GET_ITEM(field, 0));
+                     "header %R has characters that HTTP forbids (beyond latin-1)",
+                     field);
         return false;
     }
-    if (!text_latin1(PyTuple_GET_ITEM(field, 1), &value) || text_has_control(value)) {
-        PyErr_Format(PyExc_ValueError,
-                     "the value of header %R has characters that HTTP forbids: %R",
-                     PyTuple_GET_ITEM(field, 0), PyTuple_GET_ITEM(field, 1));
-        return false;
-    }
-    if (a->writer.count >= FRAME_MAX_HEADERS - 1 ||
-        buf_len(&a->headers) + name.len + value.len > FRAME_MAX_HEAD - 1024) {
-        PyErr_Format(PyExc_ValueError, "more than %d headers or %d bytes of them",
-                     FRAME_MAX_HEADERS - 1, FRAME_MAX_HEAD - 1024);
-        return false;
-    }
-    value = strip(value);
-    uint8_t number = header_number(name);
-    if (number == HEADER_CONTENT_LENGTH)
-        return add_length(value, a);
-    if (is_hop_by_hop(number))
-        a->dropped = number;
-    else
-        answer_field(a, number, name, value);
-    return true;
-}
-
-static bool add_length(struct slice value, struct answer *a)
-{
-    uint64_t length = 0;
-    bool good = value.len > 0 && value.len <= 18;
-
-    for (size_t i = 0; good && i < value.len; i++) {
-        good = value.ptr[i] >= '0' && value.ptr[i] <= '9';
-        length = length * 10 + (uint64_t)(value.ptr[i] - '0');
-    }
-    if (!good || (a->has_length && a->length != length)) {
-        PyErr_SetString(PyExc_ValueError,
-                        good ? "two different Content-Length headers"
-                             : "Content-Length is not a number of bytes");
-        return false;
-    }
-    answer_set_length(a, length);
-    return true;
-}
-
-static bool is_token(struct slice name)
-{
-    /* Bit c: character c may stand in a field name (RFC 9110 section 5.6.2). */
-    static const uint64_t TOKEN[2] = {0x03ff6cfa00000000u, 0x57ffffffc7fffffeu};
-
-    for (size_t i = 0; i < name.len; i++) {
-        unsigned char c = (unsigned char)name.ptr[i];
-        if (c >= 128 || (TOKEN[c / 64] >> (c % 64) & 1) == 0)
-            return false;
-    }
-    return name.len > 0;
-}
-
-static bool is_hop_by_hop(uint8_t number)
-{
-    switch (number) {
-    case HEADER_CONNECTION:
-    case HEADER_KEEP_ALIVE:
-    case HEADER_PROXY_CONNECTION:
-    case HEADER_TE:
-    case HEADER_TRAILER:
-    case HEADER_TRANSFER_ENCODING:
-    case HEADER_UPGRADE:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* Once per field and process: an application that sends one sends it with every answer.
- */
-static void log_dropped(const struct answer *a)
-{
-    static atomic_bool said[HEADER_COUNT];
-
-    if (atomic_exchange(&said[a->dropped], true))
-        return;
-    struct slice name = header_canonical(a->dropped);
-    GIL_YIELD;
-    log_warn(
-        NULL,
-        "%s: the application sends %.*s; framing is the server's, the field is dropped",
-        request_id(a->request), SLICE_FMT(name));
-}
-
-static struct slice strip(struct slice value)
-{
-    while (value.len > 0 && (value.ptr[0] == ' ' || value.ptr[0] == '\t')) {
-        value.ptr++;
-        value.len--;
-    }
-    while (value.len > 0 &&
-           (value.ptr[value.len - 1] == ' ' || value.ptr[value.len - 1] == '\t'))
-        value.len--;
-    return value;
+    return field_add(a, name, value, PyTuple_GET_ITEM(field, 0),
+                     PyTuple_GET_ITEM(field, 1));
 }
 
 /* write(chunk) */

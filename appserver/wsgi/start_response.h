@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "appserver/wsgi/answer.h"
+#include "appserver/interp/answer.h"
 #include "protocol/base/check.h"
 
 /* Makes the types. Does nothing the second time. False: an exception is set. */

@@ -16,8 +16,9 @@ struct serve_options {
     const char *application; /* MODULE:APP */
     struct option_list bind, env;
     int64_t workers; /* 0: cores */
-    int64_t threads, threads_max, edge_threads;
+    int64_t threads, threads_max, concurrency, edge_threads;
     const char *chdir, *pythonpath, *python, *interface;
+    const char *loop, *lifespan, *root_path;
     bool embedded, preload;
     double timeout_s, graceful_timeout_s;
     int64_t max_requests, max_requests_jitter, max_memory_bytes;

@@ -44,6 +44,10 @@ static void has_defaults_for_all_but_endpoint_and_application(void **state)
     assert_true(o.graceful_timeout_s > 29.9 && o.graceful_timeout_s < 30.1);
     assert_string_equal(o.pool, "default");
     assert_string_equal(o.interface, "auto");
+    assert_int_equal(o.concurrency, 1000);
+    assert_string_equal(o.loop, "auto");
+    assert_string_equal(o.lifespan, "auto");
+    assert_string_equal(o.root_path, "");
     assert_string_equal(o.log_level, "info");
     assert_int_equal(o.max_requests, 0);
     assert_int_equal(o.max_memory_bytes, 0);
@@ -76,6 +80,10 @@ static void refuses_with_2_what_makes_no_sense(void **state)
         "--bind ipc:///tmp/a --processes 0 demo:app",
         "--bind ipc:///tmp/a --threads 8 --threads-max 4 demo:app",
         "--bind ipc:///tmp/a --interface cgi demo:app",
+        "--bind ipc:///tmp/a --interface asg demo:app",
+        "--bind ipc:///tmp/a --loop trio demo:app",
+        "--bind ipc:///tmp/a --lifespan yes demo:app",
+        "--bind ipc:///tmp/a --concurrency 0 demo:app",
         "--bind ipc:///tmp/a --log-level loud demo:app",
         "--bind ipc:///tmp/a --env A demo:app",
         "--bind ipc:///tmp/a --env =1 demo:app",

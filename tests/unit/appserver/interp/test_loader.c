@@ -31,27 +31,26 @@ static const char *const MODULES =
     "def broken(): raise ValueError(\"inside\")\ndef nothing(): pass''')\n"
     "module('asgi', '''async def app(scope, receive, send): pass\n"
     "class C:\n async def __call__(self, s, r, d): pass\nobject = C()''')\n"
-    "sys.path[:] = [p for p in sys.path if 'python' in p]\n";
+    "sys.path[:] = [p for p in sys.path if 'python' in p or 'pkg' in p]\n";
 
 static void finds_applications(void **state)
 {
     (void)state;
     static const struct {
-        const char *name, *interface, *says;
+        const char *name, *says;
     } rows[] = {
-        {"both", "auto", "application"},
-        {"both:app", "auto", "app"},
-        {"short", "auto", "app"},
-        {"pkg.wsgi", "auto", "deep"},
-        {"pkg.wsgi:application", "auto", "deep"},
-        {"nested:a.b.c", "auto", "nested"},
-        {"made:create()", "auto", "made"},
-        {"both:app", "wsgi", "app"},
+        {"both", "application"},
+        {"both:app", "app"},
+        {"short", "app"},
+        {"pkg.wsgi", "deep"},
+        {"pkg.wsgi:application", "deep"},
+        {"nested:a.b.c", "nested"},
+        {"made:create()", "made"},
     };
     py_own PyObject *namespace = python_run(MODULES);
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        py_own PyObject *app = loader_load(rows[i].name, rows[i].interface);
+        py_own PyObject *app = loader_load(rows[i].name);
         if (app == NULL)
             PyErr_Print();
         assert_non_null(app);
@@ -86,13 +85,11 @@ static void says_what_is_wrong(void **state)
         {"bare:x()", "ImportError: 'bare:x()': 1 cannot be called"},
         {"made:broken()", "ValueError: inside"},
         {"made:nothing()", "ImportError: 'made:nothing()' is not an application: None"},
-        {"asgi", "ImportError: 'asgi' is an ASGI application"},
-        {"asgi:object", "ImportError: 'asgi:object' is an ASGI application"},
     };
     py_own PyObject *namespace = python_run(MODULES);
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        py_own PyObject *app = loader_load(rows[i].name, "auto");
+        py_own PyObject *app = loader_load(rows[i].name);
         assert_null(app);
         py_own PyObject *exception = py_raised();
         assert_non_null(exception);
@@ -104,14 +101,63 @@ static void says_what_is_wrong(void **state)
     }
 }
 
-static void wsgi_by_name_takes_any_callable(void **state)
+static void tells_interfaces_apart_by_signature(void **state)
 {
     (void)state;
-    py_own PyObject *namespace = python_run(MODULES);
-    py_own PyObject *app = loader_load("asgi:app", "wsgi");
+    static const struct {
+        const char *source;
+        enum interface interface;
+    } rows[] = {
+        {"def app(environ, start_response): pass", INTERFACE_WSGI},
+        {"class app:\n def __init__(self, e, s): pass\n def __iter__(self): pass",
+         INTERFACE_WSGI},
+        {"class C:\n def __call__(self, environ, start_response): pass\napp = C()",
+         INTERFACE_WSGI},
+        {"class C:\n def __call__(self, *args, **kwargs): pass\napp = C()",
+         INTERFACE_WSGI},
+        {"def app(environ, start_response, more=None): pass", INTERFACE_WSGI},
+        {"app = print", INTERFACE_WSGI},
+        {"async def app(scope, receive, send): pass", INTERFACE_ASGI},
+        {"class C:\n async def __call__(self, s, r, d): pass\napp = C()",
+         INTERFACE_ASGI},
+        {"class C:\n async def run(self, s, r, d): pass\napp = C().run",
+         INTERFACE_ASGI},
+        {"import functools\nasync def f(x, s, r, d): pass\n"
+         "app = functools.partial(f, 1)",
+         INTERFACE_ASGI},
+        {"class app:\n def __init__(self, s, r, d): pass\n def __await__(self): pass",
+         INTERFACE_ASGI},
+        {"def app(scope, receive, send): return inner(scope, receive, send)",
+         INTERFACE_ASGI},
+        {"def app(scope): pass", INTERFACE_ASGI2},
+        {"class app:\n def __init__(self, scope): pass\n"
+         " async def __call__(self, receive, send): pass",
+         INTERFACE_ASGI2},
+        {"import functools\ndef f(x, scope): pass\napp = functools.partial(f, 1)",
+         INTERFACE_ASGI2},
+    };
 
-    assert_non_null(namespace);
-    assert_non_null(app);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        py_own PyObject *namespace = python_run(rows[i].source);
+        py_own PyObject *app = Py_XNewRef(PyDict_GetItemString(namespace, "app"));
+        enum interface got = INTERFACE_WSGI;
+        assert_non_null(app);
+        if (!loader_detect(app, "auto", &got))
+            PyErr_Print();
+        if (got != rows[i].interface)
+            fail_msg("%s: %d", rows[i].source, got);
+    }
+}
+
+static void takes_the_interface_that_is_asked_for(void **state)
+{
+    (void)state;
+    enum interface got = INTERFACE_ASGI;
+
+    assert_true(loader_detect(Py_None, "wsgi", &got));
+    assert_int_equal(got, INTERFACE_WSGI);
+    assert_true(loader_detect(Py_None, "asgi2", &got));
+    assert_int_equal(got, INTERFACE_ASGI2);
 }
 
 int main(void)
@@ -119,7 +165,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_applications),
         cmocka_unit_test(says_what_is_wrong),
-        cmocka_unit_test(wsgi_by_name_takes_any_callable),
+        cmocka_unit_test(tells_interfaces_apart_by_signature),
+        cmocka_unit_test(takes_the_interface_that_is_asked_for),
     };
 
     return cmocka_run_group_tests(tests, python_setup, python_teardown);

@@ -15,7 +15,7 @@
 
 #include "appserver/interp/own.h"
 #include "appserver/wsgi/call.h"
-#include "appserver/wsgi/current.h"
+#include "appserver/interp/current.h"
 #include "appserver/wsgi/errors.h"
 #include "tests/support/fake_request.h"
 #include "tests/support/python.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Order and length of an answer. What the edge would have to repair is not sent: excess
  * over Content-Length is cut here, a body where none may be is dropped here. */
-#include "appserver/wsgi/answer.h"
+#include "appserver/interp/answer.h"
 
 #include <inttypes.h>
 #include <stdio.h>

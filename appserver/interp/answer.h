@@ -2,8 +2,8 @@
  * The answer to one request in the making: what start_response said, and the rules by
  * which chunks become HEAD, BODY and END (Content-Length, HEAD, 204, 304). Knows no
  * Python; the functions that send are called without the GIL. */
-#ifndef WSGI_ANSWER_H
-#define WSGI_ANSWER_H
+#ifndef INTERP_ANSWER_H
+#define INTERP_ANSWER_H
 
 #include <stdbool.h>
 #include <stdint.h>

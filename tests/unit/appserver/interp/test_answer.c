@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * appserver/wsgi/answer.c: order and length of what is sent. */
+ * appserver/interp/answer.c: order and length of what is sent. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 // cmocka.h needs the four above
 #include <cmocka.h>
 
-#include "appserver/wsgi/answer.h"
+#include "appserver/interp/answer.h"
 #include "tests/support/fake_request.h"
 
 struct fixture {

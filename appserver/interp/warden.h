@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ * Why and when a worker process ends, whichever interface it serves: SIGTERM,
+ * --max-requests, --max-memory, an application that is stuck. Who waits here never
+ * takes the GIL: it must be able to end a process whose GIL nobody gives back. */
+#ifndef INTERP_WARDEN_H
+#define INTERP_WARDEN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "appserver/core/core.h"
+#include "appserver/options.h"
+#include "protocol/base/check.h"
+
+/* Once in a process, before anything else here. False: errno says why. */
+MUST_CHECK bool warden_init(void);
+
+/* From now on SIGTERM is a reason. A handler, not a mask: programs that the application
+ * starts would inherit a blocked SIGTERM. Again: whatever the application set
+ * meanwhile. */
+void warden_take_sigterm(void);
+
+/* --max-requests with its jitter, which keeps processes that started together from
+ * being replaced together; 0: none. */
+uint64_t warden_pick_limit(const struct app_options *options);
+
+/* Reasons; any thread, never wait. `request_id` "": the event loop itself. The second
+ * is core_events.stuck_again. */
+void warden_served_out(void);
+void warden_stuck(void *unused, const char *request_id);
+/* How often that was. */
+unsigned warden_stuck_count(void);
+
+/* Without the GIL: waits for a reason; the exit code that goes with it. From then on
+ * the process ends by itself, some time after --graceful-timeout, whatever holds the
+ * GIL. */
+MUST_CHECK int warden_wait(const struct app_options *options);
+
+/* Without the GIL, after warden_wait: drains the core for --graceful-timeout. False:
+ * something is still inside the application. */
+MUST_CHECK bool warden_drain(const struct app_options *options, struct core *core);
+
+/* Without the GIL: the answers that are packed get a moment to leave. */
+MUST_CHECK bool warden_flush(struct core *core);
+
+#endif
