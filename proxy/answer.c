@@ -3,17 +3,19 @@
  * what the head announced, or a connection that breaks off. */
 #include "proxy/answer.h"
 
-enum err answer_head(struct answer *a,
-                     struct client *c,
-                     const struct frame_response *response,
-                     const struct response_to *to)
+#include "proxy/http/trailers.h"
+
+bool answer_head(struct answer *a,
+                 struct client *c,
+                 const struct frame_response *response,
+                 const struct response_to *to,
+                 struct response_failure *ret_failure)
 {
-    enum err err;
-    if (!respond_head(response, to, client_out(c), &a->plan, &err))
-        return err;
+    if (!respond_head(response, to, client_out(c), &a->plan, ret_failure))
+        return false;
     a->status = response->status;
     client_touch(c);
-    return ERR_NONE;
+    return true;
 }
 
 static void write_chunk(struct client *c, struct slice data)
@@ -43,15 +45,23 @@ void answer_body(struct answer *a,
     answer_passed_on(a, c, t);
 }
 
-enum err answer_end(struct answer *a, struct client *c)
+bool answer_end(struct answer *a,
+                struct client *c,
+                const struct header_list *trailers,
+                struct response_failure *ret_failure)
 {
-    if (a->plan.framing == RESPONSE_LENGTH && a->body_out < a->plan.length)
-        return ERR_RESPONSE_TRUNCATED;
-    if (a->plan.framing == RESPONSE_CHUNKED) {
-        respond_last_chunk(client_out(c));
-        client_touch(c);
+    if (a->plan.framing == RESPONSE_LENGTH && a->body_out < a->plan.length) {
+        *ret_failure = (struct response_failure){.err = ERR_RESPONSE_TRUNCATED};
+        return false;
     }
-    return ERR_NONE;
+    if (a->plan.framing != RESPONSE_CHUNKED)
+        return true;
+    if (trailers == NULL || trailers->count == 0 || !a->plan.takes_trailers)
+        respond_last_chunk(client_out(c));
+    else if (!trailers_write(*trailers, client_out(c), ret_failure))
+        return false;
+    client_touch(c);
+    return true;
 }
 
 bool answer_file(struct answer *a,

@@ -25,17 +25,22 @@ struct answer {
     bool has_excess;   /* more came than the head said */
 };
 
-/* ERR_NONE: the head stands in the client's output. */
-MUST_CHECK enum err answer_head(struct answer *a,
-                                struct client *c,
-                                const struct frame_response *response,
-                                const struct response_to *to);
+/* True: the head stands in the client's output. */
+MUST_CHECK bool answer_head(struct answer *a,
+                            struct client *c,
+                            const struct frame_response *response,
+                            const struct response_to *to,
+                            struct response_failure *ret_failure);
 void answer_body(struct answer *a,
                  struct client *c,
                  struct ticket *t,
                  struct slice data);
-/* RESPONSE_TRUNCATED: less came than the head said. */
-MUST_CHECK enum err answer_end(struct answer *a, struct client *c);
+/* `trailers`: NULL or without any: none. False: less came than the head said
+ * (RESPONSE_TRUNCATED), or the trailers are bad. */
+MUST_CHECK bool answer_end(struct answer *a,
+                           struct client *c,
+                           const struct header_list *trailers,
+                           struct response_failure *ret_failure);
 
 /* True: the file takes the place of the body's bytes. */
 MUST_CHECK bool answer_file(struct answer *a,

@@ -15,27 +15,30 @@ enum {
 
 /* What the application's fields say about the response. */
 struct survey {
-    bool has_length, has_date, has_server, wants_close, has_hop_by_hop;
+    bool has_length, has_date, has_server, wants_close, has_hop_by_hop, has_trailer;
     uint64_t length;
 };
 
-static bool
-write_fields(struct buf *out, struct header_list list, struct survey *ret_survey);
+static bool write_fields(struct buf *out,
+                         struct header_list list,
+                         struct survey *survey,
+                         struct response_failure *ret_failure);
 static bool
 survey_field(struct survey *s, uint8_t number, struct slice value, bool *ret_pass);
 static bool plan_response(const struct frame_response *response,
                           const struct response_to *to,
                           const struct survey *survey,
                           struct response_plan *ret_plan,
-                          enum err *ret_err);
+                          struct response_failure *ret_failure);
 static void write_framing(struct buf *out,
                           const struct response_plan *plan,
-                          int status,
+                          const struct frame_response *response,
                           const struct survey *survey);
 
-static bool fail(enum err err, enum err *ret_err)
+static bool
+fail(const char *what, struct slice name, struct response_failure *ret_failure)
 {
-    *ret_err = err;
+    *ret_failure = (struct response_failure){ERR_BAD_RESPONSE, what, name};
     return false;
 }
 
@@ -117,37 +120,39 @@ bool respond_head(const struct frame_response *response,
                   const struct response_to *to,
                   struct buf *out,
                   struct response_plan *ret_plan,
-                  enum err *ret_err)
+                  struct response_failure *ret_failure)
 {
     const size_t length_before = buf_len(out);
     struct survey survey = {.length = 0};
-    enum err err = ERR_BAD_RESPONSE;
 
-    if (response->status < 200 || response->status > 999 ||
-        !chars_are_value(response->reason))
-        return fail(err, ret_err);
+    if (response->status < 200 || response->status > 999)
+        return fail("status", (struct slice){NULL, 0}, ret_failure);
+    if (!chars_are_value(response->reason))
+        return fail("reason phrase", (struct slice){NULL, 0}, ret_failure);
     make_room(out, OWN_FIELDS + response->reason.len +
                        size_of_fields(response->headers) + to->date.len +
                        to->server.len);
     write_status_line(out, response->status, response->reason);
-    if (!write_fields(out, response->headers, &survey) ||
-        !plan_response(response, to, &survey, ret_plan, &err)) {
+    if (!write_fields(out, response->headers, &survey, ret_failure) ||
+        !plan_response(response, to, &survey, ret_plan, ret_failure)) {
         out->end = out->start + length_before;
-        return fail(err, ret_err);
+        return false;
     }
     if (!survey.has_date && to->date.len > 0)
         write_field(out, SLICE("Date"), to->date);
     if (!survey.has_server && to->server.len > 0)
         write_field(out, SLICE("Server"), to->server);
-    write_framing(out, ret_plan, response->status, &survey);
+    write_framing(out, ret_plan, response, &survey);
     write_connection(out, to, ret_plan->keep_alive);
     write_bytes(out, SLICE("\r\n"));
     return true;
 }
 
 /* False: a name or value that no client may see. */
-static bool
-write_fields(struct buf *out, struct header_list list, struct survey *survey)
+static bool write_fields(struct buf *out,
+                         struct header_list list,
+                         struct survey *survey,
+                         struct response_failure *ret_failure)
 {
     struct header h;
 
@@ -155,9 +160,11 @@ write_fields(struct buf *out, struct header_list list, struct survey *survey)
         bool is_known = h.number != HEADER_NONE, pass = true;
         struct slice name = is_known ? header_canonical(h.number) : h.name;
 
-        if ((!is_known && !chars_are(name, CHAR_TOKEN)) || !chars_are_value(h.value) ||
+        if (!is_known && !chars_are(name, CHAR_TOKEN))
+            return fail("bad name", name, ret_failure);
+        if (!chars_are_value(h.value) ||
             !survey_field(survey, h.number, h.value, &pass))
-            return false;
+            return fail("bad value of", name, ret_failure);
         if (pass)
             write_field(out, name, h.value);
     }
@@ -194,10 +201,13 @@ survey_field(struct survey *s, uint8_t number, struct slice value, bool *ret_pas
     case HEADER_KEEP_ALIVE:
     case HEADER_PROXY_CONNECTION:
     case HEADER_TE:
-    case HEADER_TRAILER:
     case HEADER_TRANSFER_ENCODING:
     case HEADER_UPGRADE:
         s->has_hop_by_hop = true;
+        *ret_pass = false;
+        return true;
+    case HEADER_TRAILER: /* for whom, the framing tells */
+        s->has_trailer = true;
         *ret_pass = false;
         return true;
     case HEADER_DATE:
@@ -215,7 +225,7 @@ static bool plan_response(const struct frame_response *response,
                           const struct response_to *to,
                           const struct survey *survey,
                           struct response_plan *ret_plan,
-                          enum err *ret_err)
+                          struct response_failure *ret_failure)
 {
     struct response_plan plan = {
         .keep_alive = to->keep_alive && !survey->wants_close,
@@ -227,10 +237,15 @@ static bool plan_response(const struct frame_response *response,
     } else if (survey->has_length || response->has_length) {
         plan.framing = RESPONSE_LENGTH;
         plan.length = survey->has_length ? survey->length : response->length;
-        if (response->has_length && plan.length > response->length)
-            return fail(ERR_RESPONSE_TRUNCATED, ret_err);
+        if (response->has_length && plan.length > response->length) {
+            (void)fail("the body is shorter than", SLICE("Content-Length"),
+                       ret_failure);
+            ret_failure->err = ERR_RESPONSE_TRUNCATED;
+            return false;
+        }
     } else if (to->minor > 0) {
         plan.framing = RESPONSE_CHUNKED;
+        plan.takes_trailers = to->takes_trailers;
     } else {
         plan.framing = RESPONSE_CLOSE;
         plan.keep_alive = false;
@@ -239,11 +254,22 @@ static bool plan_response(const struct frame_response *response,
     return true;
 }
 
+static void write_announcement(struct buf *out, struct header_list list)
+{
+    struct header h;
+
+    while (header_next(&list, &h))
+        if (h.number == HEADER_TRAILER)
+            write_field(out, SLICE("Trailer"), h.value);
+}
+
 static void write_framing(struct buf *out,
                           const struct response_plan *plan,
-                          int status,
+                          const struct frame_response *response,
                           const struct survey *survey)
 {
+    const int status = response->status;
+
     switch (plan->framing) {
     case RESPONSE_NO_BODY:
         /* To HEAD: the length that GET would have had, if the application says it; an
@@ -255,6 +281,8 @@ static void write_framing(struct buf *out,
         write_length(out, plan->length);
         break;
     case RESPONSE_CHUNKED:
+        if (survey->has_trailer && plan->takes_trailers)
+            write_announcement(out, response->headers);
         write_bytes(out, SLICE("Transfer-Encoding: chunked\r\n"));
         break;
     case RESPONSE_CLOSE:
@@ -264,18 +292,18 @@ static void write_framing(struct buf *out,
 
 bool respond_inform(const struct frame_response *inform,
                     struct buf *out,
-                    enum err *ret_err)
+                    struct response_failure *ret_failure)
 {
     const size_t length_before = buf_len(out);
     struct survey survey = {.length = 0};
 
     if (inform->status < 100 || inform->status > 199 || inform->status == 101)
-        return fail(ERR_BAD_RESPONSE, ret_err);
+        return fail("status", (struct slice){NULL, 0}, ret_failure);
     make_room(out, OWN_FIELDS + size_of_fields(inform->headers));
     write_status_line(out, inform->status, (struct slice){NULL, 0});
-    if (!write_fields(out, inform->headers, &survey)) {
+    if (!write_fields(out, inform->headers, &survey, ret_failure)) {
         out->end = out->start + length_before;
-        return fail(ERR_BAD_RESPONSE, ret_err);
+        return false;
     }
     write_bytes(out, SLICE("\r\n"));
     return true;
@@ -294,7 +322,7 @@ bool respond_switch(struct header_list fields,
                     struct slice own,
                     const struct response_to *to,
                     struct buf *out,
-                    enum err *ret_err)
+                    struct response_failure *ret_failure)
 {
     const size_t length_before = buf_len(out);
     struct survey survey = {.length = 0};
@@ -310,7 +338,7 @@ bool respond_switch(struct header_list fields,
         if (!chars_are(name, CHAR_TOKEN) || !chars_are_value(h.value) ||
             !survey_field(&survey, h.number, h.value, &pass)) {
             out->end = out->start + length_before;
-            return fail(ERR_BAD_RESPONSE, ret_err);
+            return fail("bad field", name, ret_failure);
         }
         if (pass && !is_of_handshake(h.number))
             write_field(out, name, h.value);

@@ -21,6 +21,7 @@ struct response_plan {
         length; /* RESPONSE_LENGTH: a longer body is cut, a shorter one truncated */
     bool keep_alive;     /* the connection may serve another request */
     bool has_hop_by_hop; /* the application set fields that are not its own; dropped */
+    bool takes_trailers; /* RESPONSE_CHUNKED to a client that asked for them */
 };
 
 /* What the response answers. */
@@ -28,33 +29,44 @@ struct response_to {
     uint8_t minor; /* of the request */
     bool is_head;
     bool keep_alive;     /* the connection may live on, as far as the request goes */
+    bool takes_trailers; /* "TE: trailers" */
     struct slice date;   /* "Sat, 21 Nov 2026 07:32:01 GMT"; empty: none added */
     struct slice server; /* value of Server, empty: none added */
+};
+
+/* Why no client may see an answer, for the log. */
+struct response_failure {
+    enum err err;
+    const char *what;  /* "bad value of", "status" */
+    struct slice name; /* the field's, as the application sent it; may be empty */
 };
 
 /* Appends status line and fields to an own buf. Content-Length, Transfer-Encoding and
  * Connection are ours; other hop-by-hop fields are dropped, but an application's
  * "Connection: close" is honoured; Date and Server are added unless present. The
  * application's Content-Length field, else `response->has_length` (a RESPONSE frame
- * always has one) gives the length. False (nothing appended, ret_err): BAD_RESPONSE for
- * a name, value, status or Content-Length no client may see; RESPONSE_TRUNCATED when
- * the field promises more than has_length will bring. */
+ * always has one) gives the length. Trailer passes to whom the trailers do. False
+ * (nothing appended): BAD_RESPONSE for a name, value, status or Content-Length no
+ * client may see; RESPONSE_TRUNCATED when the field promises more than has_length will
+ * bring.
+ */
 MUST_CHECK bool respond_head(const struct frame_response *response,
                              const struct response_to *to,
                              struct buf *out,
                              struct response_plan *ret_plan,
-                             enum err *ret_err);
+                             struct response_failure *ret_failure);
 /* A 1xx with its fields ("103" early hints, "100 Continue"); not 101, and not for
  * HTTP/1.0. */
-MUST_CHECK bool
-respond_inform(const struct frame_response *inform, struct buf *out, enum err *ret_err);
+MUST_CHECK bool respond_inform(const struct frame_response *inform,
+                               struct buf *out,
+                               struct response_failure *ret_failure);
 /* 101 with the application's fields, less those of the handshake, and `own`, complete
  * lines. False: BAD_RESPONSE, nothing was appended. */
 MUST_CHECK bool respond_switch(struct header_list fields,
                                struct slice own,
                                const struct response_to *to,
                                struct buf *out,
-                               enum err *ret_err);
+                               struct response_failure *ret_failure);
 
 void respond_chunk_begin(struct buf *out,
                          size_t bytes);   /* "1f\r\n"; data and "\r\n" follow */

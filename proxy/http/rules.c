@@ -138,13 +138,13 @@ static bool gather_once(struct judgement *j,
     return true;
 }
 
-static bool names_websocket(struct slice value)
+static bool has_item(struct slice value, struct slice wanted)
 {
     struct list_cursor list = {.rest = value};
-    struct slice protocol;
+    struct slice item;
 
-    while (list_next_item(&list, &protocol))
-        if (slice_eq_nocase(protocol, SLICE("websocket")))
+    while (list_next_item(&list, &item))
+        if (slice_eq_nocase(item, wanted))
             return true;
     return false;
 }
@@ -172,12 +172,16 @@ static bool gather_field(struct judgement *j, uint32_t i)
         return gather_connection(j, field->value);
     case HEADER_UPGRADE:
         drop(j, i);
-        if (names_websocket(field->value))
+        if (has_item(field->value, SLICE("websocket")))
             j->upgrade = field;
+        return true;
+    case HEADER_TE:
+        drop(j, i);
+        if (j->head->minor > 0 && has_item(field->value, SLICE("trailers")))
+            j->rules->takes_trailers = true;
         return true;
     case HEADER_KEEP_ALIVE:
     case HEADER_PROXY_CONNECTION:
-    case HEADER_TE:
     case HEADER_TRAILER:
     case HEADER_X_ACCEL_BUFFERING:
         drop(j, i);
@@ -397,6 +401,10 @@ static bool judge_upgrade(struct judgement *j)
     if (!judge_key(j))
         return refuse(j, ERR_BAD_UPGRADE, j->upgrade->name);
     j->rules->websocket = true;
+    /* The edge negotiates; what it agrees on concerns nobody behind it. */
+    for (uint32_t i = 0; i < j->head->field_count; i++)
+        if (j->head->fields[i].number == HEADER_SEC_WEBSOCKET_EXTENSIONS)
+            drop(j, i);
     return true;
 }
 

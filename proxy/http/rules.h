@@ -21,7 +21,8 @@ struct request_rules {
     uint64_t content_length;
     bool keep_alive; /* the connection may serve another request */
     bool expect_continue;
-    bool websocket; /* a valid WebSocket handshake */
+    bool takes_trailers; /* "TE: trailers", and HTTP/1.1 to send them in */
+    bool websocket;      /* a valid WebSocket handshake */
     bool is_head, is_options_asterisk;
     bool is_idempotent; /* RFC 9110 section 9.2.2: GET HEAD OPTIONS TRACE PUT DELETE */
     struct slice host;  /* what the application sees as Host: the authority of an

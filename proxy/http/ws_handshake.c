@@ -30,13 +30,14 @@ bool ws_handshake_answer(const struct frame_ws *accept,
                          const struct ws_terms *terms,
                          const struct response_to *to,
                          struct buf *out,
-                         enum err *ret_err)
+                         struct response_failure *ret_failure)
 {
     char digest[WS_ACCEPT_BYTES];
     struct buf fields;
 
     if (accept->data.len > 0 && !chars_are(accept->data, CHAR_TOKEN)) {
-        *ret_err = ERR_BAD_RESPONSE;
+        *ret_failure = (struct response_failure){ERR_BAD_RESPONSE, "bad value of",
+                                                 SLICE("Sec-WebSocket-Protocol")};
         return false;
     }
     ws_accept_key(key, digest);
@@ -53,7 +54,8 @@ bool ws_handshake_answer(const struct frame_ws *accept,
         ws_deflate_answer(terms, &fields);
     }
     buf_add(&fields, SLICE("\r\n"));
-    bool good = respond_switch(accept->headers, buf_slice(&fields), to, out, ret_err);
+    bool good =
+        respond_switch(accept->headers, buf_slice(&fields), to, out, ret_failure);
     buf_fini(&fields);
     return good;
 }

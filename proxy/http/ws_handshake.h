@@ -23,6 +23,6 @@ MUST_CHECK bool ws_handshake_answer(const struct frame_ws *accept,
                                     const struct ws_terms *terms,
                                     const struct response_to *to,
                                     struct buf *out,
-                                    enum err *ret_err);
+                                    struct response_failure *ret_failure);
 
 #endif

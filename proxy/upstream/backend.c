@@ -165,7 +165,8 @@ void backend_greet(struct backend *b)
         .role = SLICE("proxy"),
         .instance = options->instance,
         .clock_us = b->expect_us,
-        .features = FEATURE_INFORM | (options->has_files ? FEATURE_FILE : 0u),
+        .features = FEATURE_INFORM | FEATURE_TRAILERS |
+                    (options->has_files ? FEATURE_FILE : 0u),
         .window_bytes = options->window_bytes,
         .inline_bytes = FRAME_MAX_INLINE_BODY,
     };

@@ -212,7 +212,7 @@ static void on_response(struct backend *b, struct ticket *t, const struct frame 
         return;
     t->gone = NULL;
     pool_idle(pool, t);
-    t->events->done(t);
+    t->events->done(t, NULL);
 }
 
 static void on_head(struct backend *b, struct ticket *t, const struct frame *f)
@@ -253,14 +253,13 @@ static void on_window(struct backend *b, struct ticket *t, const struct frame *f
 
 static void on_end(struct backend *b, struct ticket *t, const struct frame *f)
 {
-    (void)f;
     if (!t->head_seen) {
         breach(b, ERR_BAD_FRAME, "END before HEAD");
         return;
     }
     part_with(b, t);
     pool_idle(b->pool, t);
-    t->events->done(t);
+    t->events->done(t, &f->trailers);
 }
 
 static void on_file(struct backend *b, struct ticket *t, const struct frame *f)
@@ -281,7 +280,7 @@ static void on_file(struct backend *b, struct ticket *t, const struct frame *f)
         return;
     part_with(b, t);
     pool_idle(b->pool, t);
-    t->events->done(t);
+    t->events->done(t, NULL);
 }
 
 static void on_abort(struct backend *b, struct ticket *t, const struct frame *f)

@@ -43,8 +43,8 @@ struct ticket_events {
                  const struct frame_response *response,
                  bool is_whole);
     void (*body)(struct ticket *t, struct slice data);
-    /* The answer is complete. */
-    void (*done)(struct ticket *t);
+    /* The answer is complete; `trailers`: of END, else NULL. */
+    void (*done)(struct ticket *t, const struct header_list *trailers);
     /* The application offers a file: true takes it (the exchange sends it; done()
      * follows), false asks for bytes. */
     bool (*file)(struct ticket *t, const struct frame_file *file);

@@ -12,6 +12,7 @@ add_unit_test(proxy/http/test_rules LIBS proxy_http)
 add_unit_test(proxy/http/test_hop LIBS proxy_http)
 add_unit_test(proxy/http/test_respond LIBS proxy_http)
 add_unit_test(proxy/http/test_status LIBS proxy_http)
+add_unit_test(proxy/http/test_trailers LIBS proxy_http)
 
 # Our parser beside two others; skipped where neither is installed.
 add_executable(http_verdict support/http_verdict.c)

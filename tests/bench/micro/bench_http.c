@@ -82,10 +82,10 @@ static void respond(struct header_list headers, struct buf *to)
         .server = SLICE("banyan"),
     };
     struct response_plan plan;
-    enum err err;
+    struct response_failure failure;
 
     buf_clear(to);
-    bool is_good = respond_head(&response, &question, to, &plan, &err);
+    bool is_good = respond_head(&response, &question, to, &plan, &failure);
     ASSERT(is_good);
 }
 

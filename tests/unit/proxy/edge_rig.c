@@ -173,7 +173,22 @@ void rig_done(struct rig_ticket *e)
 {
     struct ticket *t = e->ticket;
     let_go(e);
-    t->events->done(t);
+    t->events->done(t, NULL);
+}
+
+void rig_done_with(struct rig_ticket *e, const char *name, const char *value)
+{
+    struct ticket *t = e->ticket;
+    struct buf packed;
+    struct header_writer w;
+    buf_init(&packed, 0);
+    header_begin(&w, &packed);
+    header_put(&w, 0, slice_from(name), slice_from(value));
+    header_end(&w);
+    struct header_list trailers = {slice_of(packed.data + 3, buf_len(&packed) - 3), 1};
+    let_go(e);
+    t->events->done(t, &trailers);
+    buf_fini(&packed);
 }
 
 void rig_respond(struct rig_ticket *e, int status, const char *body)

@@ -85,6 +85,7 @@ enum { RIG_UNKNOWN_LENGTH = -1 };
 void rig_head(struct rig_ticket *t, int status, int64_t length);
 void rig_body(struct rig_ticket *t, const char *data, size_t length);
 void rig_done(struct rig_ticket *t);
+void rig_done_with(struct rig_ticket *t, const char *name, const char *value);
 void rig_fail(struct rig_ticket *t, enum err err);
 
 #endif

@@ -80,7 +80,18 @@ static enum err begin(int status, int64_t length, struct response_to to)
     buf_init(&client.out, 0);
     answer = (struct answer){0};
     passed_on = 0;
-    return answer_head(&answer, &client, &r, &to);
+    struct response_failure failure = {.err = ERR_NONE};
+    bool is_good = answer_head(&answer, &client, &r, &to, &failure);
+    assert_int_equal(is_good, failure.err == ERR_NONE);
+    return failure.err;
+}
+
+static enum err end_with(const struct header_list *trailers)
+{
+    struct response_failure failure = {.err = ERR_NONE};
+    bool is_good = answer_end(&answer, &client, trailers, &failure);
+    assert_int_equal(is_good, failure.err == ERR_NONE);
+    return failure.err;
 }
 
 static void end(void)
@@ -141,10 +152,54 @@ static void each_framing_brings_exactly_what_its_head_says(void **state)
         assert_int_equal(answer.status, rows[i].status);
         for (size_t n = 0; rows[i].pieces[n] != NULL; n++)
             answer_body(&answer, &client, &ticket, slice_from(rows[i].pieces[n]));
-        assert_int_equal(answer_end(&answer, &client), rows[i].err);
+        assert_int_equal(end_with(NULL), rows[i].err);
         assert_slice(body_out(), rows[i].want);
         assert_int_equal(answer.has_excess, rows[i].has_excess);
         end();
+    }
+}
+
+static void trailers_go_to_who_takes_them_behind_chunks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        struct response_to to;
+        int64_t length;
+        const char *value, *want;
+        enum err err;
+    } rows[] = {
+        {"taken",
+         {.minor = 1, .takes_trailers = true},
+         NO_LENGTH,
+         "1",
+         "3\r\nabc\r\n0\r\nX-A: 1\r\n\r\n",
+         ERR_NONE},
+        {"unasked", {.minor = 1}, NO_LENGTH, "1", "3\r\nabc\r\n0\r\n\r\n", ERR_NONE},
+        {"by length", {.minor = 1, .takes_trailers = true}, 3, "1", "abc", ERR_NONE},
+        {"until close", {.minor = 0}, NO_LENGTH, "1", "abc", ERR_NONE},
+        {"bad",
+         {.minor = 1, .takes_trailers = true},
+         NO_LENGTH,
+         "1\r\n",
+         "3\r\nabc\r\n",
+         ERR_BAD_RESPONSE},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct buf packed;
+        struct header_writer w;
+        buf_init(&packed, 0);
+        header_begin(&w, &packed);
+        header_put(&w, 0, SLICE("X-A"), slice_from(rows[i].value));
+        header_end(&w);
+        struct header_list trailers = {slice_of(packed.data + 3, buf_len(&packed) - 3),
+                                       w.count};
+        assert_int_equal(begin(200, rows[i].length, rows[i].to), ERR_NONE);
+        answer_body(&answer, &client, &ticket, SLICE("abc"));
+        assert_int_equal(end_with(&trailers), rows[i].err);
+        assert_slice(body_out(), rows[i].want);
+        end();
+        buf_fini(&packed);
     }
 }
 
@@ -205,7 +260,7 @@ static void a_file_is_taken_only_when_it_is_exactly_what_is_missing(void **state
         assert_int_equal(answer_file(&answer, &client, NULL, &f), rows[i].want);
         assert_int_equal(client.file_bytes, rows[i].file_bytes);
         if (rows[i].want)
-            assert_int_equal(answer_end(&answer, &client), ERR_NONE);
+            assert_int_equal(end_with(NULL), ERR_NONE);
         end();
     }
 }
@@ -214,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_framing_brings_exactly_what_its_head_says),
+        cmocka_unit_test(trailers_go_to_who_takes_them_behind_chunks),
         cmocka_unit_test(a_head_that_cannot_be_said_leaves_no_trace),
         cmocka_unit_test(what_the_client_took_is_passed_on_once),
         cmocka_unit_test(a_file_is_taken_only_when_it_is_exactly_what_is_missing),

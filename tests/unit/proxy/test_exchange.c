@@ -171,6 +171,74 @@ static void an_answer_without_a_length_is_chunked(void **state)
     rig_fini(&rig);
 }
 
+static void trailers_go_to_clients_that_take_them(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *field, *end;
+        uint32_t flags;
+    } rows[] = {
+        {"", "0\r\n\r\n", 0},
+        {"TE: trailers\r\nConnection: TE\r\n", "0\r\nX-Sum: 1\r\n\r\n",
+         REQUEST_TRAILERS},
+    };
+    struct rig rig;
+    begin(&rig);
+    for (size_t i = 0; i < 2; i++) {
+        char request[128];
+        (void)snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: x\r\n%s\r\n",
+                       rows[i].field);
+        rig_send(&rig, request);
+        struct rig_ticket *t = rig_latest();
+        assert_int_equal(t->frame.request.flags, rows[i].flags);
+        rig_head(t, 200, RIG_UNKNOWN_LENGTH);
+        rig_run(&rig);
+        rig_expect(&rig, OK_HEAD "Transfer-Encoding: chunked\r\n\r\n");
+        rig_done_with(t, "X-Sum", "1");
+        rig_run(&rig);
+        rig_expect(&rig, rows[i].end);
+    }
+    rig_fini(&rig);
+}
+
+static void trailers_that_no_client_may_see_cut_the_answer(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, "GET / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n\r\n");
+    struct rig_ticket *t = rig_latest();
+    rig_head(t, 200, RIG_UNKNOWN_LENGTH);
+    rig_body(t, "abc", 3);
+    rig_done_with(t, "X-Sum", "1\r\nX-More: 2");
+    rig_run(&rig);
+    rig_expect(&rig, OK_HEAD "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    assert_true(rig.saw_eof);
+    assert_int_equal(rig.stats.failures[ERR_BAD_RESPONSE], 1);
+    rig_fini(&rig);
+}
+
+static void a_small_piece_leaves_in_the_turn_in_which_it_came(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    rig_send(&rig, GET);
+    struct rig_ticket *t = rig_latest();
+    rig_head(t, 200, RIG_UNKNOWN_LENGTH);
+    rig_run(&rig);
+    rig_expect(&rig, OK_HEAD "*");
+    const struct turn turn = {&rig_pool, rig.clients, rig.deadlines, rig.access};
+    for (int i = 0; i < 3; i++) {
+        char received[16] = "";
+        rig_body(t, "data", 4);
+        bool has_more UNUSED = turn_end(&turn);
+        assert_int_equal(recv(rig.fd, received, sizeof(received), 0), 9);
+        assert_string_equal(received, "4\r\ndata\r\n");
+    }
+    rig_fini(&rig);
+}
+
 static void an_http_1_0_client_gets_it_until_the_close(void **state)
 {
     (void)state;
@@ -320,6 +388,9 @@ int main(void)
         cmocka_unit_test(options_asterisk_is_answered_by_the_edge),
         cmocka_unit_test(interim_answers_go_to_http_1_1_clients),
         cmocka_unit_test(an_answer_without_a_length_is_chunked),
+        cmocka_unit_test(trailers_go_to_clients_that_take_them),
+        cmocka_unit_test(trailers_that_no_client_may_see_cut_the_answer),
+        cmocka_unit_test(a_small_piece_leaves_in_the_turn_in_which_it_came),
         cmocka_unit_test(an_http_1_0_client_gets_it_until_the_close),
         cmocka_unit_test(answers_that_have_no_body_get_none),
         cmocka_unit_test(bytes_beyond_the_length_are_cut),

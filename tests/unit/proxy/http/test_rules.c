@@ -276,6 +276,29 @@ static void drops_what_stops_here(void **state)
     }
 }
 
+static void knows_who_takes_trailers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *lines;
+        bool takes_trailers;
+    } cases[] = {
+        {GET, false},
+        {GET "TE: trailers\r\nConnection: TE\r\n", true},
+        {GET "TE: gzip;q=0.5, Trailers\r\n", true},
+        {GET "TE: gzip\r\nTE: trailers\r\n", true},
+        {GET "TE: gzip, trailers;q=1\r\n", false},
+        {GET "TE: xtrailers\r\n", false},
+        {GET "Trailer: trailers\r\n", false},
+        {"GET / HTTP/1.0\r\nTE: trailers\r\n", false},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct verdict v = judge(cases[i].lines);
+        assert_true(v.is_good);
+        assert_int_equal(v.rules.takes_trailers, cases[i].takes_trailers);
+    }
+}
+
 static void drops_fields_beyond_the_first_word_of_the_set(void **state)
 {
     (void)state;
@@ -412,6 +435,7 @@ int main(void)
         cmocka_unit_test(matches_methods_and_targets),
         cmocka_unit_test(keeps_a_connection_by_version_and_option),
         cmocka_unit_test(drops_what_stops_here),
+        cmocka_unit_test(knows_who_takes_trailers),
         cmocka_unit_test(drops_fields_beyond_the_first_word_of_the_set),
         cmocka_unit_test(refuses_connection_options_that_would_strip_a_request),
         cmocka_unit_test(takes_underscores_as_told),

@@ -49,6 +49,7 @@ struct app {
     const char *interface; /* NULL: wsgi */
     uint64_t window_bytes;
     uint32_t messages, hellos, byes;
+    uint32_t features; /* that the proxy named */
     struct seen *seen; /* MAX_SEEN: all but HELLO, BYE, PING */
     uint32_t count;
 };
@@ -145,6 +146,7 @@ static inline void app_hear(struct app *app, const struct frame *f, struct slice
     case FRAME_HELLO:
         app->hellos++;
         app->epoch = f->epoch;
+        app->features = f->hello.features;
         if (app->window != 0)
             app_say_hello(app);
         break;
@@ -356,10 +358,12 @@ static inline void on_body(struct ticket *t, struct slice data)
     hear(t, "body %zu", data.len);
 }
 
-static inline void on_done(struct ticket *t)
+static inline void on_done(struct ticket *t, const struct header_list *trailers)
 {
     assert_int_equal(t->state, TICKET_IDLE);
     hear(t, "done");
+    if (trailers != NULL && trailers->count > 0)
+        hear(t, "%u trailers", trailers->count);
 }
 
 static inline bool on_file(struct ticket *t, const struct frame_file *file)
