@@ -61,8 +61,7 @@ void exchange_pack(struct exchange *x,
 
     struct frame_request f = {
         .flags = (x->ticket.expects ? REQUEST_EXPECT : 0u) |
-                 (x->takes_trailers ? REQUEST_TRAILERS : 0u) |
-                 (x->ticket.is_websocket ? REQUEST_WEBSOCKET : 0u),
+                 (x->takes_trailers ? REQUEST_TRAILERS : 0u),
         .method = r->head->method,
         .target = r->rules->is_options_asterisk ? SLICE("*") : r->head->path,
         .minor = r->head->minor,
@@ -117,39 +116,6 @@ void exchange_pack_again(struct exchange *x, const struct exchange_body *body)
     struct buf old = x->ticket.frame;
     x->ticket.frame = all->repacked;
     all->repacked = old;
-}
-
-void exchange_keep_record(struct exchange *x)
-{
-    struct exchanges *all = x->all;
-    struct frame_request f;
-    bool is_own = unpack_own(x, &f);
-    ASSERT(is_own);
-
-    struct header_list it = f.headers;
-    struct header_writer w;
-    struct header h;
-    buf_clear(&all->headers);
-    header_begin(&w, &all->headers);
-    while (header_next(&it, &h))
-        if (h.number == HEADER_REFERER || h.number == HEADER_USER_AGENT)
-            header_put(&w, h.number, h.name, h.value);
-    header_end(&w);
-    buf_clear(&all->repacked);
-    frame_pack_request(&all->repacked, x->ticket.stream, &f, buf_slice(&all->headers));
-    buf_fini(&x->ticket.frame);
-    buf_add(&x->ticket.frame, buf_slice(&all->repacked));
-}
-
-struct slice exchange_header(const struct exchange *x, uint8_t number)
-{
-    struct frame_request f;
-    struct header h;
-    if (unpack_own(x, &f))
-        while (header_next(&f.headers, &h))
-            if (h.number == number)
-                return h.value;
-    return (struct slice){0};
 }
 
 /* ---- answers ---- */
