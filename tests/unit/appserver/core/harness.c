@@ -65,9 +65,69 @@ static void *work(void *arg)
     return NULL;
 }
 
+void app_init_loop(struct app *a, unsigned slots)
+{
+    app_init(a, slots, NULL, NULL);
+    a->options.is_loop = true;
+    a->options.interface = "asgi";
+    a->turn_max = 8;
+}
+
+void app_start_loop(struct app *a)
+{
+    assert_int_equal(core_new(&a->options, &a->events, &a->core), ERR_NONE);
+    core_loop_enter(a->core, 77);
+}
+
+bool app_try_turn(struct app *a, uint64_t us)
+{
+    struct pollfd fd = {.fd = core_loop_fd(a->core), .events = POLLIN};
+
+    if (poll(&fd, 1, (int)(us / 1000)) <= 0)
+        return false;
+    size_t at = a->news_first + a->news_count;
+    assert_true(at + a->turn_max <= HARNESS_NEWS);
+    a->news_count += core_loop_turn(a->core, a->news + at, a->turn_max);
+    return true;
+}
+
+struct loop_news app_next_news(struct app *a)
+{
+    uint64_t until = clock_now_us() + HARNESS_WAIT_US;
+
+    while (a->news_count == 0) {
+        assert_true(clock_now_us() < until);
+        (void)app_try_turn(a, HARNESS_WAIT_US);
+    }
+    a->news_count--;
+    struct loop_news news = a->news[a->news_first++];
+    if (a->news_count == 0)
+        a->news_first = 0;
+    return news;
+}
+
+struct request *app_expect_news(struct app *a, unsigned what)
+{
+    struct loop_news news = app_next_news(a);
+
+    assert_int_equal(news.what, what);
+    return news.request;
+}
+
+bool app_has_news(const struct app *a)
+{
+    return a->news_count > 0;
+}
+
 void app_stop(struct app *a)
 {
+    uint64_t until = clock_now_us() + HARNESS_WAIT_US;
+
     core_drain(a->core);
+    while (a->options.is_loop && !core_wait_drained(a->core, 1000)) {
+        assert_true(clock_now_us() < until);
+        (void)app_try_turn(a, 1000);
+    }
     assert_true(core_wait_drained(a->core, HARNESS_WAIT_US));
     for (unsigned i = 0; i < a->thread_count; i++)
         (void)pthread_join(a->threads[i], NULL);
@@ -111,7 +171,7 @@ void proxy_hello(struct proxy *p, uint64_t window_bytes)
         .role = SLICE("proxy"),
         .instance = 7,
         .clock_us = clock_now_us(),
-        .features = FEATURE_FILE | FEATURE_INFORM,
+        .features = FEATURE_FILE | FEATURE_INFORM | FEATURE_WEBSOCKET | FEATURE_TRAILERS,
         .window_bytes = window_bytes,
         .inline_bytes = FRAME_MAX_INLINE_BODY,
     };
@@ -130,6 +190,13 @@ void proxy_open(struct proxy *p, const char *endpoint)
 {
     proxy_connect(p, NULL, endpoint);
     proxy_hello(p, FRAME_DEFAULT_WINDOW);
+}
+
+void proxy_open_loop(struct proxy *p, struct app *a, uint64_t window_bytes)
+{
+    proxy_connect(p, NULL, a->endpoint);
+    p->app = a;
+    proxy_hello(p, window_bytes);
 }
 
 void proxy_close(struct proxy *p)
@@ -279,8 +346,12 @@ static bool receive(struct proxy *p, uint64_t until_us)
         uint64_t now = clock_now_us();
         if (now >= until_us)
             return false;
-        struct pollfd fd = {.fd = link_fd(p->link), .events = POLLIN};
-        (void)poll(&fd, 1, (int)((until_us - now) / 1000) + 1);
+        struct pollfd fds[] = {
+            {.fd = link_fd(p->link), .events = POLLIN},
+            {.fd = p->app == NULL ? -1 : core_loop_fd(p->app->core), .events = POLLIN}};
+        (void)poll(fds, 2, (int)((until_us - now) / 1000) + 1);
+        if (fds[1].revents != 0)
+            (void)app_try_turn(p->app, 0);
     }
 }
 
@@ -300,6 +371,7 @@ static bool note_link_frame(struct proxy *p, const struct frame *f)
         break;
     case FRAME_LOAD:
         p->loads++;
+        p->load_sequence = f->load.sequence;
         break;
     case FRAME_DRAIN:
         p->draining = true;

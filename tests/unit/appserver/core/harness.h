@@ -9,10 +9,11 @@
 #include <stdint.h>
 
 #include "appserver/core/core.h"
+#include "appserver/core/loop.h"
 #include "protocol/base/buf.h"
 #include "protocol/link.h"
 
-enum { HARNESS_WAIT_US = 5000000, HARNESS_WORKERS = 300 };
+enum { HARNESS_WAIT_US = 5000000, HARNESS_WORKERS = 300, HARNESS_NEWS = 4096 };
 
 /* ---- the app server ---- */
 typedef void handler_fn(struct request *r, void *arg);
@@ -26,6 +27,10 @@ struct app {
     struct core *core;
     pthread_t threads[HARNESS_WORKERS];
     unsigned thread_count;
+    /* of a loop */
+    size_t turn_max; /* news that one turn may give; 8 */
+    struct loop_news news[HARNESS_NEWS];
+    size_t news_first, news_count;
 };
 
 /* `threads` workers on a fresh ipc:// endpoint. */
@@ -33,10 +38,22 @@ void app_init(struct app *a, unsigned threads, handler_fn *handler, void *arg);
 void app_start(struct app *a);
 void app_add_worker(struct app *a);
 void app_stop(struct app *a); /* drains, joins, frees */
+
+/* A core with a loop, which is the test's own thread: it turns while the test waits for
+ * news, or for a proxy whose `app` this is. Only the descriptor's word makes it turn. */
+void app_init_loop(struct app *a, unsigned slots);
+void app_start_loop(struct app *a); /* after app_init_loop and its options */
+/* Turns once if the descriptor is readable within `us`. */
+bool app_try_turn(struct app *a, uint64_t us);
+struct loop_news app_next_news(struct app *a);
+/* Its request; the news must be just this. */
+struct request *app_expect_news(struct app *a, unsigned what);
+bool app_has_news(const struct app *a); /* without turning */
 struct core_stats app_stats(struct app *a);
 
 /* ---- the proxy ---- */
 struct proxy {
+    struct app *app; /* a loop to be turned while this proxy waits; NULL: none */
     struct link_context *context;
     bool owns_context;
     struct link *link;
@@ -52,6 +69,7 @@ struct proxy {
     char page[128];
     uint32_t window;
     unsigned grants, loads;
+    uint64_t load_sequence; /* of the last */
     bool draining, bye;
     char bye_reason[32];
 };
@@ -60,6 +78,8 @@ void proxy_connect(struct proxy *p, struct link_context *context, const char *en
 /* HELLO both ways and the first GRANT. `window_bytes`: per stream, for answers. */
 void proxy_hello(struct proxy *p, uint64_t window_bytes);
 void proxy_open(struct proxy *p, const char *endpoint); /* both, 256 KiB */
+/* The same with a loop. `window_bytes` as in proxy_hello. */
+void proxy_open_loop(struct proxy *p, struct app *a, uint64_t window_bytes);
 void proxy_close(struct proxy *p);
 
 void proxy_request(struct proxy *p, uint32_t stream, const char *target);
