@@ -2,9 +2,11 @@
 """What the tests of ASGI share: a site that runs apps/asgi/dispatch.py, and how to talk to it."""
 
 import ast
+import asyncio
 import itertools
 from urllib.parse import quote
 
+import websockets
 from conftest import HERE, Connection, until
 from ws_talk import WebSocket
 
@@ -20,7 +22,8 @@ class AsgiSite:
         if not {"-w", "--workers"} & set(options):
             options = ("--workers", "1", *options)
         self.site = site_of(application, "--chdir", str(HERE), *options)
-        self.address, self.process = self.site.address, self.site.process
+        self.address, self.url = self.site.address, self.site.url
+        self.process = self.site.process
         self.log, self.wait_log = self.site.log, self.site.wait_log
 
     def connect(self, **more):
@@ -67,3 +70,23 @@ def length(size):
 
 def values(answer, name):
     return [value for key, value in answer.fields if key.lower() == name.lower()]
+
+
+def talk(url, conversation, **options):
+    """What conversation(ws) returns, with a client of the `websockets` library."""
+
+    async def session():
+        async with websockets.connect(url.replace("http:", "ws:"), **options) as ws:
+            return await conversation(ws)
+
+    return asyncio.run(asyncio.wait_for(session(), 30))
+
+
+def refusal_of(url, **options):
+    """The status with which a handshake is refused."""
+    try:
+        talk(url, asyncio.sleep, **options)
+    except websockets.InvalidHandshake as error:
+        # The library's older and its newer client say it differently.
+        return error.status_code if hasattr(error, "status_code") else error.response.status_code
+    raise AssertionError("accepted")

@@ -21,6 +21,7 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
 PATIENCE_S = 20
+FRAMEWORKS = ["flask", "django", "fastapi", "python-multipart", "itsdangerous", "a2wsgi"]
 # banyan._core is instrumented, the interpreter that loads it is not.
 SANITIZER = {}
 if os.environ.get("BANYAN_PRESET") == "asan":
@@ -220,7 +221,7 @@ def sites(module_site_of):
 
 @pytest.fixture(scope="session")
 def framework_python(tmp_path_factory):
-    """"debian" or "venv": an interpreter that has Flask and Django. The virtual environment
+    """"debian" or "venv": an interpreter that has the frameworks. The virtual environment
     gets its own copies from the package index, once; where there is no index, it takes
     Debian's."""
     made = {"debian": PYTHON}
@@ -230,7 +231,7 @@ def framework_python(tmp_path_factory):
             folder = tmp_path_factory.mktemp("venv")
             subprocess.run([PYTHON, "-m", "venv", folder], check=True, timeout=120)
             made[kind] = str(folder / "bin" / "python")
-            install = ["pip", "install", "-q", "--retries", "1", "flask", "django"]
+            install = ["pip", "install", "-q", "--retries", "1", *FRAMEWORKS]
             if subprocess.run([made[kind], "-m", *install], timeout=300).returncode:
                 again = ["venv", "--clear", "--system-site-packages", folder]
                 subprocess.run([PYTHON, "-m", *again], check=True, timeout=120)
@@ -266,6 +267,7 @@ class Connection:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.connect(address)
         self.buffer = b""
+        self.trailers = []  # of the latest chunked body
 
     def __enter__(self):
         return self
@@ -360,8 +362,7 @@ class Connection:
                 if not self.take_exactly(size, parts):
                     return False
                 assert self.take_line() == ""
-            while self.take_line():
-                pass  # trailers
+            self.trailers = list(iter(self.take_line, ""))
         except ConnectionError:
             return False
         return True

@@ -20,6 +20,7 @@ import traceback
 
 import msgpack
 import second_apps
+import second_websockets  # noqa: F401, adds handlers
 import zmq
 from second_stream import (
     BATCH_BYTES,
@@ -41,7 +42,9 @@ from second_stream import (
     PING,
     REQUEST,
     WINDOW,
+    WS,
     Cancelled,
+    Closed,
     Malformed,
     Page,
     Peer,
@@ -63,6 +66,7 @@ class Backend:
         self.slots = options.slots
         self.grant = options.grant or options.slots
         self.window = options.window
+        self.features = ["inform"] + (["websocket"] if options.websocket else [])
         self.instance = random.getrandbits(63)
         self.page = Page(options.page, self.instance) if options.page else None
         self.lock = threading.RLock()
@@ -197,7 +201,7 @@ class Backend:
         if self.page:
             about |= {"page": self.page.path, "page_slot": slot}
         limits = {"window": self.window, "inline": MAX_INLINE}
-        us = ["app", self.instance, now_us(), ["inform"], limits, about]
+        us = ["app", self.instance, now_us(), self.features, limits, about]
         self.send(peer, [HELLO, epoch, 1, *us])
         self.send(peer, [GRANT, epoch, 0 if self.is_stopping else self.grant])
 
@@ -231,6 +235,8 @@ class Backend:
             stream.credit += value
         elif kind == FILED:
             stream.filed = value
+        elif kind == WS:
+            stream.take_ws(value, frame[3:])
         elif kind == CANCEL:
             stream.is_cancelled, stream.cancel_reason = True, text(value)
             if not stream.is_running:
@@ -329,6 +335,8 @@ class Backend:
                     stream.abort(why="the handler sent no answer")
             except Cancelled as e:
                 stream.abort(str(e))
+            except Closed:
+                stream.end()
             except Exception as e:
                 traceback.print_exc()
                 stream.abort(why=repr(e))
@@ -345,6 +353,7 @@ def main():
     parser.add_argument("--grant", type=int, help="requests of a link; default: slots")
     parser.add_argument("--window", type=int, default=262144)
     parser.add_argument("--page", help="path of the shared page")
+    parser.add_argument("--websocket", action="store_true", help="announce the feature")
     parser.add_argument("--wsgi", metavar="MODULE:APP")
     options = parser.parse_args()
     app = second_apps.wsgi(options.wsgi) if options.wsgi else second_apps.run

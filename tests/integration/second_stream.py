@@ -24,6 +24,8 @@ FROM_PROXY |= {CANCEL: 3, DRAIN: 2, BYE: 3, PING: 4}
 LINK_KINDS = {HELLO, DRAIN, BYE, PING}
 
 EXPECT, WEBSOCKET, RETRY = 1, 2, 4
+WS_ACCEPT, WS_TEXT, WS_BINARY, WS_CLOSE = 0, 1, 2, 8
+WS_PIECE = 16  # what a piece counts besides its bytes
 MAX_INLINE, MAX_BULK, MAX_PART = 32 * 1024, 128 * 1024, 1024 * 1024
 BATCH_FRAMES, BATCH_BYTES = 64, 32 * 1024
 PIECE = 64 * 1024
@@ -45,6 +47,14 @@ class Malformed(Exception):
 
 class Cancelled(Exception):
     """Nobody wants the answer of this stream any more."""
+
+
+class Closed(Exception):
+    """The client of a WebSocket said close: code (0: none) and reason."""
+
+    def __init__(self, code, reason):
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
 
 
 def now_us():
@@ -151,6 +161,8 @@ class Stream:
         self.cancel_reason = ""
         self.credit = peer.window  # we may still send
         self.filed = None
+        self.ws_pieces = collections.deque()  # (op, data, fin) and ("close", code, reason)
+        self.ws_is_open = self.ws_closed = False
         self.pieces = collections.deque()
         self.body_length = body if isinstance(body, int) and body is not True else None
         self.body_ended = body is None or isinstance(body, bytes)
@@ -171,6 +183,22 @@ class Stream:
         if self.body_ended or self.body_length not in (None, self.received):
             raise Malformed("BAD_FRAME")
         self.body_ended = True
+
+    def take_ws(self, op, rest):
+        if not self.ws_is_open or self.ws_closed:
+            raise Malformed("BAD_FRAME")
+        if op == WS_CLOSE:
+            code, reason = rest[:2]
+            self.ws_closed = True
+            self.ws_pieces.append((op, code, reason.decode()))
+            return
+        data, fin = rest[:2]
+        if op not in (WS_TEXT, WS_BINARY) or len(data) > MAX_INLINE:
+            raise Malformed("BAD_FRAME")
+        self.received += len(data) + WS_PIECE
+        if self.received > self.granted:
+            raise Malformed("BAD_FRAME")
+        self.ws_pieces.append((op, data, fin))
 
     # What the handler does.
 
@@ -243,6 +271,61 @@ class Stream:
             else:
                 self.send(BODY, None, bulk=bytes(view[:size]))
             view = view[size:]
+
+    # WebSocket.
+
+    def accept(self, subprotocol="", headers=()):
+        self.check()
+        self.ws_is_open = True
+        self.send(WS, WS_ACCEPT, subprotocol, pack_headers(headers))
+
+    def get_piece(self):
+        """(op, data, fin), or (WS_CLOSE, code, reason)."""
+        with self.backend.lock:
+            while not self.ws_pieces:
+                self.check()
+                self.backend.changed.wait()
+            piece = self.ws_pieces.popleft()
+            if piece[0] != WS_CLOSE:
+                self.consumed += len(piece[1]) + WS_PIECE
+            if self.consumed >= self.backend.window // 2:
+                self.granted += self.consumed
+                self.send(WINDOW, self.consumed)
+                self.consumed = 0
+        return piece
+
+    def get(self):
+        """A whole message: str or bytes; raises Closed."""
+        parts = []
+        while True:
+            op, data, fin = self.get_piece()
+            if op == WS_CLOSE:
+                raise Closed(data, fin)
+            parts.append(data)
+            if fin:
+                whole = b"".join(parts)
+                return whole.decode() if op == WS_TEXT else whole
+
+    def put_piece(self, op, data, fin=True):
+        with self.backend.lock:
+            while self.credit < len(data) + WS_PIECE:
+                self.check()
+                self.backend.changed.wait()
+            self.check()
+            self.credit -= len(data) + WS_PIECE
+        self.send(WS, op, bytes(data), fin)
+
+    def put(self, message):
+        op = WS_TEXT if isinstance(message, str) else WS_BINARY
+        view = memoryview(message.encode() if op == WS_TEXT else message)
+        while len(view) > MAX_INLINE:
+            self.put_piece(op, view[:MAX_INLINE], False)
+            view = view[MAX_INLINE:]
+        self.put_piece(op, view)
+
+    def close(self, code=1000, reason=""):
+        self.check()
+        self.send(WS, WS_CLOSE, code, reason)
 
     def offer_file(self, path, offset=0, length=None):
         """Whether the proxy sends the rest of the body from a file."""

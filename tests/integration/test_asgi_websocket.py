@@ -8,7 +8,7 @@ import os
 
 import pytest
 import websockets
-from asgi_talk import HOSTS, AsgiSite, script, values
+from asgi_talk import HOSTS, AsgiSite, script, talk, values
 from conftest import until
 from test_asgi_http import memory_mib, refused, settled
 from ws_talk import CONTINUATION, PING, PONG, TEXT
@@ -376,25 +376,16 @@ def test_many_sockets_are_open_together(site):
 # ---- a client from elsewhere ----
 
 
-def run_client(site, target, talk, **options):
-    async def session():
-        url = f"ws://127.0.0.1:{site.address[1]}{target}"
-        async with websockets.connect(url, **options) as ws:
-            return await talk(ws)
-
-    return asyncio.run(asyncio.wait_for(session(), 30))
-
-
 @pytest.mark.parametrize("compression", ["deflate", None])
 def test_the_websockets_library_with_and_without_compression(site, compression):
     messages = ["h\xe9llo", b"\0\1\2", "x" * 100_000, os.urandom(100_000), "", "last"]
 
-    async def talk(ws):
+    async def conversation(ws):
         for message in messages:
             await ws.send(message)
         return [await ws.recv() for _ in messages]
 
-    assert run_client(site, "/ws_echo", talk, compression=compression) == messages
+    assert talk(site.url + "/ws_echo", conversation, compression=compression) == messages
 
 
 def test_compression_is_negotiated(site):
@@ -408,23 +399,23 @@ def test_compression_is_negotiated(site):
 
 
 def test_its_pings_are_answered(site):
-    async def talk(ws):
+    async def conversation(ws):
         await asyncio.wait_for(await ws.ping(), 10)
         return True
 
-    assert run_client(site, "/ws_echo", talk)
+    assert talk(site.url + "/ws_echo", conversation)
 
 
 def test_it_sees_code_and_reason_of_the_close(site):
     target, key = script("receive", ACCEPT, close(code=4010, reason="over"))
 
-    async def talk(ws):
+    async def conversation(ws):
         try:
             await ws.recv()
         except websockets.ConnectionClosed as closed:
             return closed.rcvd.code, closed.rcvd.reason
 
-    assert run_client(site, target, talk) == (4010, "over")
+    assert talk(site.url + target, conversation) == (4010, "over")
 
 
 # ---- ends of processes ----

@@ -13,15 +13,21 @@ from conftest import HERE
 FRAMEWORKS = str(HERE / "frameworks")
 
 
-@pytest.fixture(scope="module", params=["debian", "venv", "embedded"])
-def site(request, module_site_of, framework_python, tmp_path_factory):
-    python = framework_python("debian" if request.param == "embedded" else request.param)
+def make_database(python, tmp_path_factory):
+    """A database with the administrator "ada"."""
     database = str(tmp_path_factory.mktemp("django") / "db.sqlite3")
     env = dict(os.environ, DJANGO_SETTINGS_MODULE="django_site.settings", SITE_DATABASE=database,
                PYTHONPATH=FRAMEWORKS, DJANGO_SUPERUSER_PASSWORD="secret")
     for command in (["migrate", "-v0"],
                     ["createsuperuser", "--noinput", "--username", "ada", "--email", "a@example.com"]):
         subprocess.run([python, "-m", "django", *command], env=env, check=True, timeout=120)
+    return database
+
+
+@pytest.fixture(scope="module", params=["debian", "venv", "embedded"])
+def site(request, module_site_of, framework_python, tmp_path_factory):
+    python = framework_python("debian" if request.param == "embedded" else request.param)
+    database = make_database(python, tmp_path_factory)
     how = ["--embedded"] if request.param == "embedded" else ["--python", python]
     return module_site_of("django_site.wsgi", "--chdir", FRAMEWORKS, "--env",
                         f"SITE_DATABASE={database}", "--workers", "2", "--threads", "4", *how)

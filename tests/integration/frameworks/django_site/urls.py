@@ -1,6 +1,10 @@
+import asyncio
 import hashlib
 
+import django
+from asgiref.sync import sync_to_async
 from django.contrib import admin
+from django.contrib.auth import get_user_model
 from django.contrib.staticfiles.views import serve
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path, re_path
@@ -32,6 +36,24 @@ def fail(request):
     raise RuntimeError("django view failed")
 
 
+async def together(request):
+    """Answers when ?n requests are here."""
+    TOGETHER.append(1)
+    while len(TOGETHER) < int(request.GET["n"]):
+        await asyncio.sleep(0.01)
+    return HttpResponse(str(await sync_to_async(get_user_model().objects.count)()))
+
+
+async def astream(request):
+    async def lines():
+        for number in range(1000):
+            yield f"line {number}\n"
+
+    made = lines() if django.VERSION >= (4, 2) else [f"line {n}\n" for n in range(1000)]
+    return StreamingHttpResponse(made, content_type="text/plain")
+
+
+TOGETHER = []
 urlpatterns = [
     path("", index),
     path("admin/", admin.site.urls),
@@ -39,5 +61,7 @@ urlpatterns = [
     path("guarded", guarded),
     path("stream", stream),
     path("fail", fail),
+    path("together", together),
+    path("astream", astream),
     re_path(r"^static/(?P<path>.*)$", serve, {"insecure": True}),
 ]
