@@ -21,6 +21,9 @@ enum deadline_kind {
     DEADLINE_LINGER,      /* reading on after the last answer */
     DEADLINE_HALF_CLOSED, /* the client sends no more; is it still there? */
     DEADLINE_LOOK,        /* a request has been running for a moment; the same */
+    DEADLINE_WS_PING,     /* a WebSocket's client is silent */
+    DEADLINE_WS_PONG,     /* and does not answer a ping */
+    DEADLINE_WS_CLOSE,    /* nor a Close */
     DEADLINE_KINDS
 };
 

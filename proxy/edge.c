@@ -254,6 +254,7 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 {
     struct edge *e = CAST_OBJ(arg, struct edge, EDGE_MAGIC);
     deadlines_expire(e->deadlines);
+    exchanges_tick(e->exchanges);
     pool_tick(e->pool, deadlines_now(e->deadlines));
     add_tick(e, !has_to_watch(e));
 }
@@ -278,6 +279,7 @@ static void begin_stop(struct edge *e)
     for (uint32_t i = 0; i < e->options->listener_count; i++)
         listener_free(&e->listeners[i]);
     clients_stop(e->clients);
+    exchanges_stop(e->exchanges, e->options->proxy->graceful_timeout_s);
 }
 
 static void follow(struct edge *e, const struct edge_order *order)

@@ -46,7 +46,7 @@ bool exchange_state_may_become(enum exchange_state from, enum exchange_state to)
     return permitted[from][to];
 }
 
-static void set_state(struct exchange *x, enum exchange_state state)
+void exchange_set_state(struct exchange *x, enum exchange_state state)
 {
     ASSERT(exchange_state_may_become(x->state, state));
     x->state = state;
@@ -77,6 +77,7 @@ static struct exchange *open_exchange(struct client *c)
     x->err = ERR_NONE;
     x->backend_name[0] = '\0';
     x->ticket.submitted_us = x->ticket.sent_us = 0;
+    x->ticket.is_websocket = false;
     x->answer = (struct answer){.status = 0};
     upload_init(&x->upload, UPLOAD_NONE, all->temp_dir);
     list_push_back(&all->open, &x->node);
@@ -89,9 +90,10 @@ static void close_exchange(struct exchange *x)
 {
     struct exchanges *all = x->all;
     exchange_record(x);
-    set_state(x, EXCHANGE_IDLE);
+    exchange_set_state(x, EXCHANGE_IDLE);
     ASSERT(x->ticket.state == TICKET_IDLE);
     deadline_disarm(&x->deadline);
+    websocket_free(&x->websocket);
     upload_fini(&x->upload);
     buf_clear(&x->ticket.frame);
     if (x->ticket.frame.cap > SPARE_FRAME_BYTES)
@@ -128,6 +130,8 @@ static void on_request(struct client *c, const struct client_request *r)
     x->minor = r->head->minor;
     x->is_head = rules->is_head;
     x->takes_trailers = rules->takes_trailers;
+    if (rules->websocket)
+        websocket_offer(x, r->head);
     t->is_idempotent = rules->is_idempotent;
     t->is_replayable = true;
     t->expects = rules->expect_continue && !r->body_is_whole;
@@ -152,7 +156,7 @@ static void on_request(struct client *c, const struct client_request *r)
     if (rules->is_options_asterisk) {
         exchange_answer_self(x);
     } else if (x->upload.mode == UPLOAD_GATHER) {
-        set_state(x, EXCHANGE_GATHERING);
+        exchange_set_state(x, EXCHANGE_GATHERING);
     } else {
         submit(x, x->upload.mode == UPLOAD_STREAM);
     }
@@ -170,7 +174,7 @@ static void submit(struct exchange *x, bool has_body_to_follow)
     const struct exchanges_options *o = &x->all->options;
     uint64_t now_us = deadlines_now(o->deadlines);
     struct ticket *t = &x->ticket;
-    set_state(x, EXCHANGE_WAITING);
+    exchange_set_state(x, EXCHANGE_WAITING);
     t->has_body_to_follow = has_body_to_follow;
     t->deadline_us = exchange_deadline(x);
     t->queue_deadline_us = now_us + (uint64_t)(o->proxy->queue_timeout_s * 1e6);
@@ -295,6 +299,10 @@ static void on_sent(struct ticket *t)
 static void on_ticket_room(struct ticket *t)
 {
     struct exchange *x = of_ticket(t);
+    if (x->websocket != NULL) {
+        websocket_room(x);
+        return;
+    }
     /* The application asks for the body: so does the edge, unless it is coming already
      * (RFC 9110 section 10.1.1). */
     if (t->expects && !x->is_continued && x->state == EXCHANGE_WAITING) {
@@ -310,7 +318,7 @@ static void on_ticket_room(struct ticket *t)
 /* ---- the answer ---- */
 
 /* The log names the field: whoever wrote the application looks for it. */
-static void fail_response(struct exchange *x, const struct response_failure *failure)
+void exchange_fail_response(struct exchange *x, const struct response_failure *failure)
 {
     char text[128];
     int length = 0;
@@ -329,7 +337,7 @@ static void on_inform(struct ticket *t, const struct frame_response *inform)
     if (x->minor == 0 || inform->status == 100 || x->state != EXCHANGE_WAITING)
         return;
     if (!respond_inform(inform, client_out(x->client), &failure)) {
-        fail_response(x, &failure);
+        exchange_fail_response(x, &failure);
         return;
     }
     stats_count_status(x->all->options.stats, inform->status);
@@ -344,7 +352,7 @@ on_head(struct ticket *t, const struct frame_response *response, bool is_whole)
     deadline_disarm(&x->deadline);
     struct response_failure failure;
     if (!answer_head(&x->answer, x->client, response, &to, &failure)) {
-        fail_response(x, &failure);
+        exchange_fail_response(x, &failure);
         return;
     }
     if (x->answer.plan.has_hop_by_hop && !x->all->has_told_hop_by_hop) {
@@ -353,7 +361,7 @@ on_head(struct ticket *t, const struct frame_response *response, bool is_whole)
     }
     t->is_committed = true;
     upload_forget(&x->upload, t);
-    set_state(x, EXCHANGE_ANSWERING);
+    exchange_set_state(x, EXCHANGE_ANSWERING);
     if (is_whole)
         answer_body(&x->answer, x->client, t, response->body);
 }
@@ -377,15 +385,30 @@ static void on_done(struct ticket *t, const struct header_list *trailers)
 {
     struct exchange *x = of_ticket(t);
     struct response_failure failure;
-    if (answer_end(&x->answer, x->client, trailers, &failure))
+    if (x->websocket != NULL)
+        websocket_done(x);
+    else if (answer_end(&x->answer, x->client, trailers, &failure))
         finish_answer(x);
     else
-        fail_response(x, &failure);
+        exchange_fail_response(x, &failure);
+}
+
+static void on_ws(struct ticket *t, const struct frame_ws *ws)
+{
+    struct exchange *x = of_ticket(t);
+    if (ws->op == WS_ACCEPT)
+        websocket_accept(x, ws);
+    else
+        websocket_say(x, ws);
 }
 
 static void on_failed(struct ticket *t, enum err err, struct slice text)
 {
-    exchange_fail(of_ticket(t), err, text);
+    struct exchange *x = of_ticket(t);
+    if (x->websocket != NULL)
+        websocket_failed(x, err, text);
+    else
+        exchange_fail(x, err, text);
 }
 
 static void finish_answer(struct exchange *x)
@@ -399,7 +422,7 @@ static void finish_answer(struct exchange *x)
 
 void exchange_end(struct exchange *x, enum client_after after)
 {
-    set_state(x, EXCHANGE_ENDING);
+    exchange_set_state(x, EXCHANGE_ENDING);
     client_end(x->client, after);
     if (!client_body_is_whole(x->client)) {
         x->upload.mode = UPLOAD_DISCARD;
@@ -448,35 +471,26 @@ static void on_deadline(struct deadline *d)
 
 /* ---- the door ---- */
 
-/* Who must look into it? Not the operator, when a client or the load is the reason, nor
- * when the application has told already. */
-static enum log_level level_of(enum err err)
+void exchange_cut(struct exchange *x, enum err err, enum client_cut how)
 {
-    int status = err_status(err);
-    return status < 500 || status == 503 || status == 501 || status == 505 ||
-                   err == ERR_APP_FAILED
-               ? LOG_DEBUG
-               : LOG_WARN;
+    struct client *c = x->client;
+    x->err = err;
+    ticket_cancel(&x->ticket, err);
+    close_exchange(x);
+    client_cut(c, how);
 }
 
 void exchange_fail(struct exchange *x, enum err err, struct slice text)
 {
-    char line[256];
     CHECK_OBJ(x, EXCHANGE_MAGIC);
-    (void)snprintf(line, sizeof(line), "%s%s%.*s", err_text(err),
-                   text.len > 0 ? ": " : "", SLICE_FMT(text));
-    exchange_log(x, level_of(err), line);
-    x->all->options.stats->failures[err]++;
-    x->err = err;
+    exchange_note_failure(x, err, text);
     ticket_cancel(&x->ticket, err);
     deadline_disarm(&x->deadline);
 
     if (x->state == EXCHANGE_ANSWERING) {
         x->all->options.stats->responses_cut++;
-        struct client *c = x->client;
         bool ends_with_close = x->answer.plan.framing == RESPONSE_CLOSE;
-        close_exchange(x);
-        client_cut(c, ends_with_close ? CUT_RESET : CUT_SHORT);
+        exchange_cut(x, err, ends_with_close ? CUT_RESET : CUT_SHORT);
         return;
     }
     struct response_to to = exchange_response_to(x);
@@ -508,6 +522,7 @@ struct exchanges *exchanges_new(const struct exchanges_options *options)
     exchange_id_prefix(all);
     deadlines_set(options->deadlines, DEADLINE_REQUEST,
                   (uint64_t)(options->proxy->request_timeout_s * 1e6), on_deadline);
+    all->websockets = websockets_new(all);
     return all;
 }
 
@@ -532,10 +547,23 @@ void exchanges_free(struct exchanges **exchanges_p)
         struct exchange *x = NODE_OF(n, struct exchange, node);
         exchange_free(&x);
     }
+    websockets_free(&all->websockets);
     all->magic = 0;
     buf_fini(&all->headers);
     buf_fini(&all->repacked);
     mem_free(exchanges_p);
+}
+
+void exchanges_stop(struct exchanges *all, double seconds)
+{
+    CHECK_OBJ(all, EXCHANGES_MAGIC);
+    websockets_stop(all->websockets, seconds);
+}
+
+void exchanges_tick(struct exchanges *all)
+{
+    CHECK_OBJ(all, EXCHANGES_MAGIC);
+    websockets_tick(all->websockets);
 }
 
 static const struct ticket_events ticket_events = {
@@ -546,6 +574,7 @@ static const struct ticket_events ticket_events = {
     .body = on_answer_body,
     .done = on_done,
     .file = on_file,
+    .ws = on_ws,
     .failed = on_failed,
 };
 
@@ -556,6 +585,7 @@ const struct client_events exchange_client_events = {
     .body = on_body,
     .body_end = on_body_end,
     .body_failed = on_body_failed,
+    .input = websocket_input,
     .half_closed = on_half_closed,
     .gone = on_gone,
     .written = on_written,

@@ -44,6 +44,11 @@ MUST_CHECK struct exchanges *exchanges_new(const struct exchanges_options *optio
 /* None is open any more (clients_free came first). */
 void exchanges_free(struct exchanges **exchanges_p);
 
+/* Shutting down: WebSockets are told to go, as exchanges_tick is called; what else runs
+ * ends by itself. `seconds` is all the time there is. */
+void exchanges_stop(struct exchanges *all, double seconds);
+void exchanges_tick(struct exchanges *all); /* about every 100 ms */
+
 /* For clients_options, with the exchanges as owner. */
 extern const struct client_events exchange_client_events;
 

@@ -8,7 +8,9 @@
 #include "protocol/base/queue.h"
 #include "proxy/answer.h"
 #include "proxy/exchange.h"
+#include "proxy/http/ws_deflate.h"
 #include "proxy/upload.h"
+#include "proxy/websocket.h"
 
 enum {
     EXCHANGE_MAGIC = 0xe8c4a706,
@@ -29,11 +31,13 @@ struct exchange {
     struct deadline deadline; /* REQUEST */
     struct upload upload;
     struct answer answer;
+    struct websocket *websocket; /* what it became; NULL: HTTP */
     uint64_t begun_us;
     uint8_t minor;
     bool is_head, takes_trailers;
-    bool is_continued; /* the application asked for the body */
-    enum err err;      /* why it failed */
+    bool is_continued;        /* the application asked for the body */
+    struct ws_terms ws_terms; /* what a handshake offers */
+    enum err err;             /* why it failed */
     char id[ID_BYTES]; /* the edge's own; a trusted peer's stands in the frame only */
     char backend_name[32];
 };
@@ -48,6 +52,7 @@ struct exchanges {
     char id_prefix[ID_PREFIX];
     const char *temp_dir;         /* borrowed */
     struct buf headers, repacked; /* used within one call */
+    struct websockets *websockets;
     char scratch[FRAME_MAX_BULK];
 };
 
@@ -61,8 +66,16 @@ struct exchange_body { /* as the REQUEST frame tells it */
 /* The one door for failure: an error page, or a cut when the answer has begun. Ends the
  * ticket. `text` is for the log. */
 void exchange_fail(struct exchange *x, enum err err, struct slice text);
+/* The same for what an application sent. */
+void exchange_fail_response(struct exchange *x, const struct response_failure *failure);
+/* What the door writes down: log and counters. */
+void exchange_note_failure(struct exchange *x, enum err err, struct slice text);
 /* The answer stands in the client's output. */
 void exchange_end(struct exchange *x, enum client_after after);
+/* Nothing more can be said to the client: what is pending goes out, and no more. The
+ * exchange is closed. */
+void exchange_cut(struct exchange *x, enum err err, enum client_cut how);
+void exchange_set_state(struct exchange *x, enum exchange_state state);
 void exchange_free(struct exchange **exchange_p);
 
 /* exchange_record.c */
@@ -73,6 +86,10 @@ void exchange_pack(struct exchange *x,
                    const struct exchange_body *body);
 /* The same request with another body, and deadlines from now. */
 void exchange_pack_again(struct exchange *x, const struct exchange_body *body);
+/* Keeps of the frame only what the log and the access log will want. */
+void exchange_keep_record(struct exchange *x);
+/* The value of a field of the request; lives as long as the frame. */
+struct slice exchange_header(const struct exchange *x, uint8_t number);
 uint64_t exchange_deadline(const struct exchange *x); /* from now; 0: none */
 struct response_to exchange_response_to(const struct exchange *x);
 /* Body bytes of the page that stands in `out` from `start` on. */

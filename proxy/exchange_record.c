@@ -61,7 +61,8 @@ void exchange_pack(struct exchange *x,
 
     struct frame_request f = {
         .flags = (x->ticket.expects ? REQUEST_EXPECT : 0u) |
-                 (x->takes_trailers ? REQUEST_TRAILERS : 0u),
+                 (x->takes_trailers ? REQUEST_TRAILERS : 0u) |
+                 (x->ticket.is_websocket ? REQUEST_WEBSOCKET : 0u),
         .method = r->head->method,
         .target = r->rules->is_options_asterisk ? SLICE("*") : r->head->path,
         .minor = r->head->minor,
@@ -116,6 +117,39 @@ void exchange_pack_again(struct exchange *x, const struct exchange_body *body)
     struct buf old = x->ticket.frame;
     x->ticket.frame = all->repacked;
     all->repacked = old;
+}
+
+void exchange_keep_record(struct exchange *x)
+{
+    struct exchanges *all = x->all;
+    struct frame_request f;
+    bool is_own = unpack_own(x, &f);
+    ASSERT(is_own);
+
+    struct header_list it = f.headers;
+    struct header_writer w;
+    struct header h;
+    buf_clear(&all->headers);
+    header_begin(&w, &all->headers);
+    while (header_next(&it, &h))
+        if (h.number == HEADER_REFERER || h.number == HEADER_USER_AGENT)
+            header_put(&w, h.number, h.name, h.value);
+    header_end(&w);
+    buf_clear(&all->repacked);
+    frame_pack_request(&all->repacked, x->ticket.stream, &f, buf_slice(&all->headers));
+    buf_fini(&x->ticket.frame);
+    buf_add(&x->ticket.frame, buf_slice(&all->repacked));
+}
+
+struct slice exchange_header(const struct exchange *x, uint8_t number)
+{
+    struct frame_request f;
+    struct header h;
+    if (unpack_own(x, &f))
+        while (header_next(&f.headers, &h))
+            if (h.number == number)
+                return h.value;
+    return (struct slice){0};
 }
 
 /* ---- answers ---- */
@@ -210,4 +244,25 @@ void exchange_log(const struct exchange *x, enum log_level level, const char *te
                   x->backend_name[0] == '\0' ? "" : " at ", x->backend_name);
     else
         log_write(level, &ctx, "%s", text);
+}
+
+/* Who must look into it? Not the operator, when a client or the load is the reason, nor
+ * when the application has told already. */
+static enum log_level level_of(enum err err)
+{
+    int status = err_status(err);
+    return status < 500 || status == 503 || status == 501 || status == 505 ||
+                   err == ERR_APP_FAILED
+               ? LOG_DEBUG
+               : LOG_WARN;
+}
+
+void exchange_note_failure(struct exchange *x, enum err err, struct slice text)
+{
+    char line[256];
+    (void)snprintf(line, sizeof(line), "%s%s%.*s", err_text(err),
+                   text.len > 0 ? ": " : "", SLICE_FMT(text));
+    exchange_log(x, level_of(err), line);
+    x->all->options.stats->failures[err]++;
+    x->err = err;
 }

@@ -20,7 +20,7 @@ struct proxy_options {
     const char *access_logfile; /* NULL: none; "-": stdout */
     const char *log_level;
     const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
-    bool lenient, insecure, sched_batch, help, version;
+    bool lenient, insecure, sched_batch, websocket_compression, help, version;
     double header_timeout_s, body_timeout_s, queue_timeout_s, request_timeout_s,
         keepalive_timeout_s, write_timeout_s, graceful_timeout_s, heartbeat_timeout_s;
     int64_t body_min_rate;   /* bytes/s after the first 10 s; 0: off */
@@ -28,6 +28,9 @@ struct proxy_options {
     int64_t max_queue, max_pipeline, retry_budget;
     int64_t max_body, max_head, max_target, max_fields;
     int64_t request_buffer, response_buffer;
+    double websocket_ping_interval_s, websocket_ping_timeout_s,
+        websocket_close_timeout_s;
+    int64_t websocket_max_message; /* bytes, after inflation */
     /* derived by proxy_options_check */
     struct http_limits limits;
     struct rules_options rules;

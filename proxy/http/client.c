@@ -76,7 +76,9 @@ void client_set_state(struct client *c, enum client_state state)
         [CLIENT_IDLE] = 1 << CLIENT_HEAD | 1 << CLIENT_CLOSED,
         [CLIENT_HEAD] = 1 << CLIENT_BODY | 1 << CLIENT_BUSY | 1 << CLIENT_CLOSED,
         [CLIENT_BODY] = 1 << CLIENT_BUSY | 1 << CLIENT_LINGER | 1 << CLIENT_CLOSED,
-        [CLIENT_BUSY] = 1 << CLIENT_IDLE | 1 << CLIENT_LINGER | 1 << CLIENT_CLOSED,
+        [CLIENT_BUSY] = 1 << CLIENT_IDLE | 1 << CLIENT_UPGRADED | 1 << CLIENT_LINGER |
+                        1 << CLIENT_CLOSED,
+        [CLIENT_UPGRADED] = 1 << CLIENT_LINGER | 1 << CLIENT_CLOSED,
         [CLIENT_LINGER] = 1 << CLIENT_CLOSED,
     };
     ASSERT(permitted[c->state] & 1 << state);
@@ -235,6 +237,8 @@ void client_flush(struct client *c)
     }
 
     uint64_t pending = outbox_pending(&c->out);
+    if (pending == 0 && c->state == CLIENT_UPGRADED)
+        buf_fini(&c->out.bytes); /* it may be silent for a long time */
     c->can_write = result != OUTBOX_WAITS;
     c->written += before - pending;
     if (pending == 0)
@@ -287,9 +291,18 @@ static void finish(struct client *c)
     }
 }
 
+void client_upgrade(struct client *c)
+{
+    deadline_disarm(&c->wait);
+    c->may_keep_alive = c->is_paused = false;
+    c->is_out_of_step = true;
+    client_set_state(c, CLIENT_UPGRADED);
+    client_make_ready(c);
+}
+
 void client_resume(struct client *c)
 {
-    if (c->state == CLIENT_BODY)
+    if (c->state == CLIENT_BODY || (c->state == CLIENT_UPGRADED && c->is_paused))
         client_make_ready(c);
 }
 

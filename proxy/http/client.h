@@ -43,6 +43,11 @@ struct client_events {
     /* The body is malformed or late. The client still reads: it can be told. */
     void (*body_failed)(struct client *c, enum err err);
 
+    /* After client_upgrade: takes what it can off *input (*length bytes, which it may
+     * write to; perhaps none). True: what is left of them needs more behind it. False:
+     * it needs client_resume. */
+    bool (*input)(struct client *c, char **input, size_t *length);
+
     /* The client closed its sending side after its request. False: nobody will answer
      * it, gone() follows. True: go on; gone() follows when there is nothing to write
      * for a second. */
@@ -89,7 +94,11 @@ void client_end(struct client *c, enum client_after after);
 enum client_cut { CUT_SHORT, CUT_RESET };
 void client_cut(struct client *c, enum client_cut how);
 
-/* room() is no longer 0. */
+/* The open request has become something else than HTTP: what follows it goes to
+ * input(), what the client sent ahead included, from the end of the turn on. After
+ * client_end the connection is closed. */
+void client_upgrade(struct client *c);
+/* room() is no longer 0; input() can go on. */
 void client_resume(struct client *c);
 /* From now on the body is read and thrown away. */
 void client_discard_body(struct client *c);

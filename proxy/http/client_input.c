@@ -11,6 +11,7 @@
 static void use_input(struct client *c, struct slice input);
 static bool use_head(struct client *c, struct slice *input);
 static bool use_body(struct client *c, struct slice *input);
+static void use_upgraded(struct client *c, struct slice *input);
 static void settle(struct client *c);
 
 /* Whether a read makes sense: there is a use for the bytes, or room to keep some. */
@@ -25,6 +26,8 @@ static bool wants_input(const struct client *c)
         return buf_len(&c->in) == 0;
     case CLIENT_BUSY:
         return buf_len(&c->in) < c->all->options.max_pipeline;
+    case CLIENT_UPGRADED:
+        return !c->is_paused;
     case CLIENT_CLOSED:
         break;
     }
@@ -105,6 +108,10 @@ static void use_input(struct client *c, struct slice input)
         case CLIENT_BUSY:
             goes_on = false;
             break;
+        case CLIENT_UPGRADED:
+            use_upgraded(c, &rest);
+            goes_on = c->state != CLIENT_UPGRADED;
+            break;
         case CLIENT_LINGER:
         case CLIENT_CLOSED:
             rest.len = 0;
@@ -131,7 +138,7 @@ void client_read(struct client *c)
 
 void client_read_on(struct client *c)
 {
-    if (buf_len(&c->in) > 0)
+    if (buf_len(&c->in) > 0 || (c->state == CLIENT_UPGRADED && c->is_paused))
         use_input(c, buf_slice(&c->in));
     client_read(c);
 }
@@ -257,6 +264,15 @@ static bool use_body(struct client *c, struct slice *input)
     return input->len < before;
 }
 
+/* All input stands in the client's own buffer or in the shared one. */
+static void use_upgraded(struct client *c, struct slice *input)
+{
+    char *bytes = (char *)(uintptr_t)input->ptr;
+    size_t length = input->len;
+    c->is_paused = !c->all->options.events->input(c, &bytes, &length);
+    *input = slice_of(bytes, length);
+}
+
 /* The body's clock stands while we are the ones who make it wait. */
 static void watch_body(struct client *c)
 {
@@ -327,6 +343,12 @@ static void settle(struct client *c)
         else if (c->has_to_look && !deadline_is_armed(&c->wait))
             deadline_arm(c->all->options.deadlines, DEADLINE_LOOK, &c->wait);
         break;
+    case CLIENT_UPGRADED:
+        if (c->saw_eof && !c->is_paused && !c->is_ended)
+            client_close(c, ERR_CLIENT_GONE);
+        else if (c->has_to_look && !deadline_is_armed(&c->wait))
+            deadline_arm(c->all->options.deadlines, DEADLINE_LOOK, &c->wait);
+        break;
     case CLIENT_CLOSED:
         break;
     }
@@ -353,7 +375,7 @@ void client_on_look(struct deadline *d)
 {
     struct client *c = NODE_OF(d, struct client, wait);
     CHECK_OBJ(c, CLIENT_MAGIC);
-    ASSERT(c->state == CLIENT_BUSY);
+    ASSERT(c->state == CLIENT_BUSY || c->state == CLIENT_UPGRADED);
     client_look(c);
     c->has_to_look = false;
 }

@@ -25,10 +25,11 @@ enum {
 };
 
 enum client_state {
-    CLIENT_IDLE,   /* no byte of a request yet; on clients.idle, oldest first */
-    CLIENT_HEAD,   /* part of a head; on clients.open, as are the next three */
-    CLIENT_BODY,   /* a request is open, its body not whole */
-    CLIENT_BUSY,   /* a request is open and read */
+    CLIENT_IDLE,     /* no byte of a request yet; on clients.idle, oldest first */
+    CLIENT_HEAD,     /* part of a head; on clients.open, as are the next four */
+    CLIENT_BODY,     /* a request is open, its body not whole */
+    CLIENT_BUSY,     /* a request is open and read */
+    CLIENT_UPGRADED, /* it is no HTTP any more; its bytes go to input() */
     CLIENT_LINGER, /* answered; what still comes is thrown away until the peer closes */
     CLIENT_CLOSED, /* on clients.closed until the end of the turn */
 };
@@ -57,7 +58,7 @@ struct client {
     bool is_reset;      /* the cut ends with a reset */
     bool is_discarding; /* the body is thrown away */
     bool served_one;
-    bool is_paused; /* the body waits for room, its clock stands */
+    bool is_paused; /* the body waits for room, its clock stands; or input() does */
     void *exchange;
     struct buf in; /* what was read and not used; empty most of the time */
     size_t scanned;

@@ -165,7 +165,7 @@ void backend_greet(struct backend *b)
         .role = SLICE("proxy"),
         .instance = options->instance,
         .clock_us = b->expect_us,
-        .features = FEATURE_INFORM | FEATURE_TRAILERS |
+        .features = FEATURE_INFORM | FEATURE_WEBSOCKET | FEATURE_TRAILERS |
                     (options->has_files ? FEATURE_FILE : 0u),
         .window_bytes = options->window_bytes,
         .inline_bytes = FRAME_MAX_INLINE_BODY,

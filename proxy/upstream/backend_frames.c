@@ -133,6 +133,7 @@ static void on_hello(struct backend *b, const struct frame *f)
     b->window_bytes = h->window_bytes;
     b->pool->is_asgi = slice_eq(h->interface, SLICE("asgi"));
     b->inline_bytes = FRAME_MAX_INLINE_BODY;
+    b->features = h->features;
     b->load.slots = h->slots;
     b->load.service_us = 0;
     b->window = 0;
@@ -235,8 +236,8 @@ static void on_inform(struct backend *b, struct ticket *t, const struct frame *f
 
 static void on_body(struct backend *b, struct ticket *t, const struct frame *f)
 {
-    if (!t->head_seen)
-        breach(b, ERR_BAD_FRAME, "BODY before HEAD");
+    if (!t->head_seen || t->ws >= TICKET_WS_OPEN)
+        breach(b, ERR_BAD_FRAME, "BODY without HEAD");
     else if (!window_received(&t->from_app, f->body.data.len))
         breach(b, ERR_BAD_FRAME, "BODY beyond its window");
     else
@@ -247,7 +248,7 @@ static void on_window(struct backend *b, struct ticket *t, const struct frame *f
 {
     if (!window_granted(&t->to_app, f->bytes))
         breach(b, ERR_BAD_FRAME, "WINDOW overflows");
-    else if (t->has_body_to_follow)
+    else if (t->has_body_to_follow || t->ws >= TICKET_WS_OPEN)
         t->events->room(t);
 }
 
@@ -264,7 +265,7 @@ static void on_end(struct backend *b, struct ticket *t, const struct frame *f)
 
 static void on_file(struct backend *b, struct ticket *t, const struct frame *f)
 {
-    if (!t->head_seen || !b->pool->options.has_files) {
+    if (!t->head_seen || t->ws >= TICKET_WS_OPEN || !b->pool->options.has_files) {
         breach(b, ERR_BAD_FRAME, "FILE that nobody can take");
         return;
     }
@@ -281,6 +282,49 @@ static void on_file(struct backend *b, struct ticket *t, const struct frame *f)
     part_with(b, t);
     pool_idle(b->pool, t);
     t->events->done(t, NULL);
+}
+
+/* A piece of a message in its turn, within the window. */
+static bool may_say(struct backend *b, struct ticket *t, const struct frame_ws *ws)
+{
+    if (t->ws != TICKET_WS_OPEN)
+        breach(b, ERR_BAD_FRAME, "a message outside of an open WebSocket");
+    else if (t->ws_message != 0 && t->ws_message != (uint8_t)ws->op)
+        breach(b, ERR_BAD_FRAME, "pieces of two messages are mixed");
+    else if (!window_received(&t->from_app, ws->data.len + WINDOW_WS_PIECE))
+        breach(b, ERR_BAD_FRAME, "WS beyond its window");
+    else
+        return true;
+    return false;
+}
+
+static void on_ws(struct backend *b, struct ticket *t, const struct frame *f)
+{
+    const struct frame_ws *ws = &f->ws;
+    switch (ws->op) {
+    case WS_ACCEPT:
+        if (t->ws != TICKET_WS_OFFERED || t->head_seen) {
+            breach(b, ERR_BAD_FRAME, "WS accept of what is no handshake");
+            return;
+        }
+        t->ws = TICKET_WS_OPEN;
+        t->head_seen = true;
+        break;
+    case WS_TEXT:
+    case WS_BINARY:
+        if (!may_say(b, t, ws))
+            return;
+        t->ws_message = ws->fin ? 0 : (uint8_t)ws->op;
+        break;
+    case WS_CLOSE:
+        if (t->ws != TICKET_WS_OPEN) {
+            breach(b, ERR_BAD_FRAME, "WS close outside of an open WebSocket");
+            return;
+        }
+        t->ws = TICKET_WS_CLOSED;
+        break;
+    }
+    t->events->ws(t, ws);
 }
 
 static void on_abort(struct backend *b, struct ticket *t, const struct frame *f)
@@ -343,6 +387,7 @@ static const struct {
     [FRAME_WINDOW] = {.on_stream = on_window},
     [FRAME_END] = {.on_stream = on_end, .ends_stream = true},
     [FRAME_FILE] = {.on_stream = on_file},
+    [FRAME_WS] = {.on_stream = on_ws},
     [FRAME_ABORT] = {.on_stream = on_abort, .ends_stream = true},
     [FRAME_RETURN] = {.on_stream = on_return, .ends_stream = true},
 };

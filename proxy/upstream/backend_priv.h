@@ -57,6 +57,7 @@ struct backend {
     /* what its HELLO said */
     uint64_t window_bytes;
     size_t inline_bytes;
+    uint32_t features; /* enum feature bits */
     struct page *page; /* NULL: none; kept until its streams are settled */
     int page_slot;
 

@@ -112,15 +112,24 @@ void backend_drop_unsent(struct backend *b)
 
 /* ---- requests ---- */
 
-/* An app server learns that it was not the first (REQUEST_RETRY). */
-static void mark_as_retry(struct ticket *t)
+static void set_flag(struct ticket *t, enum request_flag flag, bool is_on)
 {
     struct slice rest = buf_slice(&t->frame);
     struct frame f;
     enum err err;
     enum step step = frame_unpack(&rest, &f, &err);
     ASSERT(step == STEP_DONE && f.kind == FRAME_REQUEST);
-    frame_set_flags(t->frame.data + t->frame.start, f.request.flags | REQUEST_RETRY);
+    uint32_t others = f.request.flags & ~(uint32_t)flag;
+    frame_set_flags(t->frame.data + t->frame.start, others | (is_on ? flag : 0u));
+}
+
+/* To an app server that does not know WebSocket a handshake is an ordinary request
+ * (RFC 9110 section 7.8). */
+static void offer_websocket(struct backend *b, struct ticket *t)
+{
+    bool is_known = (b->features & FEATURE_WEBSOCKET) != 0;
+    set_flag(t, REQUEST_WEBSOCKET, is_known);
+    t->ws = is_known ? TICKET_WS_OFFERED : TICKET_WS_NONE;
 }
 
 void backend_send_request(struct backend *b, struct ticket *t, uint64_t now_us)
@@ -129,7 +138,11 @@ void backend_send_request(struct backend *b, struct ticket *t, uint64_t now_us)
     ASSERT(t->state == TICKET_IDLE);
     bool is_repeated = t->stream != 0;
     if (is_repeated)
-        mark_as_retry(t);
+        set_flag(t, REQUEST_RETRY, true); /* it was not the first */
+    t->ws = TICKET_WS_NONE;
+    t->ws_message = 0;
+    if (t->is_websocket)
+        offer_websocket(b, t);
     if (b->load.in_flight == 0)
         health_expect(b, now_us);
 
@@ -164,16 +177,32 @@ void ticket_init(struct ticket *t, const struct ticket_events *events)
     buf_init(&t->frame, 0);
 }
 
-void ticket_cancel(struct ticket *t, enum err reason)
+/* Of a stream that the app server has not ended only its slot is left. */
+static struct backend *orphan_stream(struct ticket *t)
 {
-    if (t->state == TICKET_IDLE)
-        return;
     struct backend *b = t->backend;
     if (t->gone != NULL)
         *t->gone = true;
     t->gone = NULL;
-    if (b != NULL) {
+    if (b != NULL)
         table_put(&b->streams, t->stream, BACKEND_ORPHAN);
+    return b;
+}
+
+void ticket_leave(struct ticket *t)
+{
+    if (t->state == TICKET_IDLE)
+        return;
+    (void)orphan_stream(t);
+    pool_idle(t->pool, t);
+}
+
+void ticket_cancel(struct ticket *t, enum err reason)
+{
+    if (t->state == TICKET_IDLE)
+        return;
+    struct backend *b = orphan_stream(t);
+    if (b != NULL) {
         frame_pack_cancel(&b->batch, t->stream, reason);
         backend_frame_added(b);
     }
@@ -217,6 +246,24 @@ void ticket_send_end(struct ticket *t)
     struct backend *b = t->backend;
     ASSERT(b != NULL);
     frame_pack_end(&b->batch, t->stream, (struct slice){0});
+    backend_frame_added(b);
+}
+
+size_t ticket_ws_room(const struct ticket *t)
+{
+    if (t->backend == NULL || t->to_app.left <= WINDOW_WS_PIECE)
+        return 0;
+    uint64_t room = t->to_app.left - WINDOW_WS_PIECE;
+    return room < FRAME_MAX_INLINE_BODY ? (size_t)room : FRAME_MAX_INLINE_BODY;
+}
+
+void ticket_send_ws(struct ticket *t, const struct frame_ws *ws)
+{
+    struct backend *b = t->backend;
+    ASSERT(b != NULL && t->ws >= TICKET_WS_OPEN && ws->op != WS_ACCEPT);
+    if (ws->op != WS_CLOSE)
+        window_sent(&t->to_app, ws->data.len + WINDOW_WS_PIECE);
+    frame_pack_ws(&b->batch, t->stream, ws, (struct slice){0});
     backend_frame_added(b);
 }
 

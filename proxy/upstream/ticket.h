@@ -48,9 +48,20 @@ struct ticket_events {
     /* The application offers a file: true takes it (the exchange sends it; done()
      * follows), false asks for bytes. */
     bool (*file)(struct ticket *t, const struct frame_file *file);
+    /* WebSocket: the first one accepts; then texts and binaries, whole or in pieces,
+     * and at most one close. done() or failed() may come at any time. */
+    void (*ws)(struct ticket *t, const struct frame_ws *ws);
     /* Queue full or expired, application failed, backend lost and not to be retried,
      * bad answer ... */
     void (*failed)(struct ticket *t, enum err err, struct slice text);
+};
+
+/* What has become of a handshake at its backend. */
+enum ticket_ws {
+    TICKET_WS_NONE,    /* it is none, or the app server does not know WebSocket */
+    TICKET_WS_OFFERED, /* REQUEST_WEBSOCKET went along */
+    TICKET_WS_OPEN,    /* it was accepted */
+    TICKET_WS_CLOSED,  /* and the app server said close */
 };
 
 struct ticket {
@@ -67,6 +78,7 @@ struct ticket {
                            clears it when not */
     bool has_body_to_follow; /* BODY_LENGTH / BODY_UNKNOWN */
     bool expects;            /* REQUEST_EXPECT */
+    bool is_websocket;       /* a handshake; the app server hears it if it knows them */
     /* set by the exchange at any time */
     bool is_committed; /* bytes of the answer went to the client: no retry */
     /* upstream's */
@@ -77,6 +89,8 @@ struct ticket {
     bool was_retried;
     bool head_seen;
     bool was_heard_of; /* this backend said something about it */
+    enum ticket_ws ws;
+    uint8_t ws_message; /* enum ws_op of the app server's unfinished message; 0: none */
     bool *gone; /* set while an event is delivered after which the ticket is still
                    needed */
     uint64_t patience_us; /* a request that is queued again may wait so long again */
@@ -106,6 +120,14 @@ bool ticket_is_started(const struct ticket *t);
 size_t ticket_room(const struct ticket *t);
 void ticket_send_body(struct ticket *t, struct slice data);
 void ticket_send_end(struct ticket *t);
+
+/* A piece of a message, or the close, towards the app. ticket_ws_room: the largest
+ * piece that may be sent now; 0: none, not even an empty one; wait for `room`. */
+size_t ticket_ws_room(const struct ticket *t);
+void ticket_send_ws(struct ticket *t, const struct frame_ws *ws);
+/* All is said to the app server, and nobody listens any more: it ends the stream in its
+ * own time. No event follows. */
+void ticket_leave(struct ticket *t);
 
 /* `bytes` of the answer were passed on to the client: grants the app more in time. */
 void ticket_passed_on(struct ticket *t, size_t bytes);

@@ -104,6 +104,37 @@ bool ticket_is_started(const struct ticket *t)
     return t->head_seen || rig_pool.has_started;
 }
 
+void ticket_leave(struct ticket *t)
+{
+    if (t->state == TICKET_IDLE)
+        return;
+    struct rig_ticket *e = entry_of(t);
+    e->was_left = true;
+    let_go(e);
+}
+
+size_t ticket_ws_room(const struct ticket *t)
+{
+    if (t->backend == NULL || t->to_app.left <= WINDOW_WS_PIECE)
+        return 0;
+    uint64_t room = t->to_app.left - WINDOW_WS_PIECE;
+    return room < FRAME_MAX_INLINE_BODY ? (size_t)room : FRAME_MAX_INLINE_BODY;
+}
+
+void ticket_send_ws(struct ticket *t, const struct frame_ws *ws)
+{
+    struct buf *said = &entry_of(t)->said;
+    if (ws->op == WS_CLOSE) {
+        buf_addf(said, "c%u:", ws->code);
+    } else {
+        assert_true(ticket_ws_room(t) >= ws->data.len && ticket_ws_room(t) > 0);
+        t->to_app.left -= ws->data.len + WINDOW_WS_PIECE;
+        buf_addf(said, "%s%s:", ws->op == WS_TEXT ? "t" : "b", ws->fin ? "" : "+");
+    }
+    buf_add(said, ws->data);
+    buf_add(said, SLICE("\n"));
+}
+
 size_t ticket_room(const struct ticket *t)
 {
     if (t->backend == NULL || !t->has_body_to_follow)
@@ -211,6 +242,27 @@ void rig_fail(struct rig_ticket *e, enum err err)
     t->events->failed(t, err, (struct slice){0});
 }
 
+void rig_accept(struct rig_ticket *e)
+{
+    struct frame_ws ws = {.op = WS_ACCEPT};
+    e->ticket->head_seen = true;
+    e->ticket->ws = TICKET_WS_OPEN;
+    e->ticket->events->ws(e->ticket, &ws);
+}
+
+void rig_say(struct rig_ticket *e, enum ws_op op, const char *data, bool fin)
+{
+    struct frame_ws ws = {.op = op, .data = slice_from(data), .fin = fin};
+    e->ticket->events->ws(e->ticket, &ws);
+}
+
+void rig_close(struct rig_ticket *e, uint16_t code, const char *reason)
+{
+    struct frame_ws ws = {.op = WS_CLOSE, .data = slice_from(reason), .code = code};
+    e->ticket->ws = TICKET_WS_CLOSED;
+    e->ticket->events->ws(e->ticket, &ws);
+}
+
 /* ---- the edge ---- */
 
 void rig_init(struct rig *rig)
@@ -227,6 +279,10 @@ void rig_init(struct rig *rig)
     o->request_timeout_s = 60;
     o->max_pipeline = 16384;
     o->temp_dir = "/tmp";
+    o->websocket_ping_interval_s = o->websocket_ping_timeout_s = 20;
+    o->websocket_close_timeout_s = 5;
+    o->websocket_max_message = 100000;
+    o->websocket_compression = true;
 }
 
 void rig_start(struct rig *rig)
@@ -283,6 +339,7 @@ void rig_fini(struct rig *rig)
     for (int i = 0; i < RIG_TICKETS; i++) {
         buf_fini(&rig_pool.tickets[i].bytes);
         buf_fini(&rig_pool.tickets[i].body);
+        buf_fini(&rig_pool.tickets[i].said);
     }
     clock_release();
 }

@@ -23,6 +23,9 @@ struct rig_ticket {
     bool body_ended;
     enum err cancelled; /* ERR_NONE: was not */
     uint64_t passed_on;
+    struct buf said; /* WebSocket: "t:text" "b+:piece" "c1000:reason" and so on, each
+                        ended by a newline */
+    bool was_left;   /* ticket_leave */
 };
 
 struct rig {
@@ -87,5 +90,9 @@ void rig_body(struct rig_ticket *t, const char *data, size_t length);
 void rig_done(struct rig_ticket *t);
 void rig_done_with(struct rig_ticket *t, const char *name, const char *value);
 void rig_fail(struct rig_ticket *t, enum err err);
+/* WebSocket: accept, then what the app server says. */
+void rig_accept(struct rig_ticket *t);
+void rig_say(struct rig_ticket *t, enum ws_op op, const char *data, bool fin);
+void rig_close(struct rig_ticket *t, uint16_t code, const char *reason);
 
 #endif

@@ -482,11 +482,11 @@ static void closing_all_cancels_what_runs(void **state)
 static void the_states_allow_these_steps_and_no_others(void **state)
 {
     (void)state;
-    /* Rows: from; columns: to idle, gathering, waiting, answering, ending. */
+    /* Rows: from; columns: to idle, gathering, waiting, answering, websocket, ending. */
     static const char *const table[EXCHANGE_STATE_COUNT] = {
-        [EXCHANGE_IDLE] = ".gw.e",    [EXCHANGE_GATHERING] = "i.w.e",
-        [EXCHANGE_WAITING] = "i..ae", [EXCHANGE_ANSWERING] = "i...e",
-        [EXCHANGE_ENDING] = "i....",
+        [EXCHANGE_IDLE] = ".gw..e",      [EXCHANGE_GATHERING] = "i.w..e",
+        [EXCHANGE_WAITING] = "i..awe",   [EXCHANGE_ANSWERING] = "i....e",
+        [EXCHANGE_WEBSOCKET] = "i....e", [EXCHANGE_ENDING] = "i.....",
     };
     for (int from = 0; from < EXCHANGE_STATE_COUNT; from++)
         for (int to = 0; to < EXCHANGE_STATE_COUNT; to++) {

@@ -372,6 +372,14 @@ static inline bool on_file(struct ticket *t, const struct frame_file *file)
     return asker_of(t)->takes_file;
 }
 
+static inline void on_ws(struct ticket *t, const struct frame_ws *ws)
+{
+    static const char *const names[] = {
+        [WS_ACCEPT] = "accept", [WS_TEXT] = "text", [WS_BINARY] = "binary", [WS_CLOSE] = "close"};
+    hear(t, "%s %.*s%s", names[ws->op], SLICE_FMT(ws->data),
+         ws->op != WS_ACCEPT && ws->op != WS_CLOSE && !ws->fin ? "+" : "");
+}
+
 static inline void on_failed(struct ticket *t, enum err err, struct slice text)
 {
     (void)text;
@@ -381,8 +389,17 @@ static inline void on_failed(struct ticket *t, enum err err, struct slice text)
 
 static inline const struct ticket_events *asker_events(void)
 {
-    static const struct ticket_events events = {on_sent, on_room, on_inform, on_head,
-                                                on_body, on_done, on_file,   on_failed};
+    static const struct ticket_events events = {
+        .sent = on_sent,
+        .room = on_room,
+        .inform = on_inform,
+        .head = on_head,
+        .body = on_body,
+        .done = on_done,
+        .file = on_file,
+        .ws = on_ws,
+        .failed = on_failed,
+    };
     return &events;
 }
 
