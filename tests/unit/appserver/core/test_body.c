@@ -213,6 +213,8 @@ static void a_cancelled_upload_fails_the_read(void **state)
         proxy_request_body(&p, 1, "/read", BODY_LENGTH, SLICE(""), 1000, 0);
         frame_pack_body(&p.out, 1, slice_of(sent, 3));
         proxy_send(&p);
+        while (app_stats(&a).running == 0)
+            (void)usleep(100);
         assert_false(proxy_try_next(&p, 2000, &f));
         frame_pack_cancel(&p.out, 1, ERR_CLIENT_GONE);
         proxy_send(&p);
