@@ -3,7 +3,7 @@
 """An app server of Banyan's protocol in Python, written from protocol/README.md alone.
 
     second_backend.py ENDPOINT [--slots N] [--grant N] [--window BYTES] [--page PATH]
-                      [--wsgi MODULE:APP]
+                      [--interface NAME] [--wsgi MODULE:APP]
 
 It proves that the specification suffices, and it can do what no honest app server does:
 see second_apps.py. One thread owns the socket; `slots` threads run handlers.
@@ -66,6 +66,7 @@ class Backend:
         self.slots = options.slots
         self.grant = options.grant or options.slots
         self.window = options.window
+        self.interface = options.interface
         self.features = ["inform"] + (["websocket"] if options.websocket else [])
         self.instance = random.getrandbits(63)
         self.page = Page(options.page, self.instance) if options.page else None
@@ -197,7 +198,7 @@ class Backend:
         window = limits.get(b"window", 262144)
         peer = Peer(identity, epoch, window, features, clock_us, slot)
         self.peers[identity] = peer
-        about = {"slots": self.slots, "pid": os.getpid()}
+        about = {"slots": self.slots, "pid": os.getpid(), "interface": self.interface}
         if self.page:
             about |= {"page": self.page.path, "page_slot": slot}
         limits = {"window": self.window, "inline": MAX_INLINE}
@@ -309,6 +310,10 @@ class Backend:
         self.outgoing.append((peer, frame, more_parts))
         os.eventfd_write(self.wake, 1)
 
+    def tell(self, *_):
+        for stream in list(self.waiting):
+            print(f"{stream.path} waits with {stream.received} bytes", flush=True)
+
     def stop(self, *_):
         self.is_stopping = True
         os.eventfd_write(self.wake, 1)
@@ -352,6 +357,7 @@ def main():
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--grant", type=int, help="requests of a link; default: slots")
     parser.add_argument("--window", type=int, default=262144)
+    parser.add_argument("--interface", default="wsgi")
     parser.add_argument("--page", help="path of the shared page")
     parser.add_argument("--websocket", action="store_true", help="announce the feature")
     parser.add_argument("--wsgi", metavar="MODULE:APP")
@@ -360,6 +366,7 @@ def main():
     backend = Backend(app, options)
     signal.signal(signal.SIGTERM, backend.stop)
     signal.signal(signal.SIGINT, backend.stop)
+    signal.signal(signal.SIGUSR1, backend.tell)
     backend.run()
 
 

@@ -23,7 +23,7 @@ FROM_PROXY = {HELLO: 3, REQUEST: 16, BODY: 3, WINDOW: 3, END: 3, FILED: 3, WS: 3
 FROM_PROXY |= {CANCEL: 3, DRAIN: 2, BYE: 3, PING: 4}
 LINK_KINDS = {HELLO, DRAIN, BYE, PING}
 
-EXPECT, WEBSOCKET, RETRY = 1, 2, 4
+EXPECT, WEBSOCKET, RETRY, TRAILERS = 1, 2, 4, 8
 WS_ACCEPT, WS_TEXT, WS_BINARY, WS_CLOSE = 0, 1, 2, 8
 WS_PIECE = 16  # what a piece counts besides its bytes
 MAX_INLINE, MAX_BULK, MAX_PART = 32 * 1024, 128 * 1024, 1024 * 1024
@@ -344,8 +344,11 @@ class Stream:
                 self.peer.streams.pop(self.number, None)
             return self.filed
 
-    def end(self):
-        self.finish(END, None)
+    def takes_trailers(self):
+        return bool(self.flags & TRAILERS) and b"trailers" in self.peer.features
+
+    def end(self, trailers=()):
+        self.finish(END, pack_headers(trailers) or None)
 
     def abort(self, reason="APP_FAILED", why=""):
         self.finish(ABORT, reason, why)

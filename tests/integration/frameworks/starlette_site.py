@@ -23,27 +23,7 @@ from starlette.staticfiles import StaticFiles
 HERE = pathlib.Path(__file__).parent
 EVENTS = {"made": 0, "ended": 0}
 
-PAGE = """<!doctype html><title>wait</title><p id=out></p><script>
-const out = [];
-function done(text) {
-  out.push(text);
-  if (out.length == 5) {
-    document.getElementById("out").textContent = out.sort().join(" ");
-    document.title = "done";
-  }
-}
-const ws = new WebSocket("ws://" + location.host + "/echo", ["demo"]);
-ws.binaryType = "arraybuffer";
-ws.onopen = () => { ws.send("caf\\u00e9"); ws.send(new Uint8Array([1, 2, 3])); };
-ws.onmessage = e => {
-  if (typeof e.data == "string") done("text:" + ws.protocol + ":" + e.data);
-  else { done("binary:" + e.data.byteLength); ws.close(4001, "bye"); }
-};
-ws.onclose = e => done("close:" + e.code + ":" + e.wasClean);
-const events = new EventSource("/events?3");
-events.onmessage = e => { if (e.data == "1" || e.data == "2") done("event:" + e.data);
-                          if (e.data == "2") events.close(); };
-</script>"""
+PAGE = "<!doctype html><title>A page</title>" + "<p>Some text, again and again.</p>" * 50
 
 
 async def index(request):
