@@ -112,6 +112,49 @@ def slow(stream):
     stream.respond(200, TEXT, b"slow\n")
 
 
+@handler("/listen")
+def listen(stream):
+    """Notes each piece of the body as it comes."""
+    note(stream, "begun")
+    for piece in iter(stream.read_piece, b""):
+        note(stream, piece.decode())
+    stream.respond(200, TEXT, b"heard\n")
+
+
+def wait_for(stream, path):
+    while not os.path.exists(path):
+        stream.check()
+        time.sleep(0.005)
+
+
+@handler("/hold")
+def hold(stream):
+    """Answers when a file is there."""
+    note(stream, "held")
+    wait_for(stream, stream.query["until"])
+    stream.respond(200, TEXT, b"released\n")
+
+
+@handler("/drip")
+def drip(stream):
+    """A small piece, and the next one when the client has it."""
+    stream.head(200, TEXT, None)
+    for i in range(int(stream.query["pieces"])):
+        stream.write(b"piece %d\n" % i)
+        wait_for(stream, f"{stream.query['got']}.{i}")
+    stream.end()
+
+
+@handler("/trailers")
+def trailers(stream):
+    """Fields behind the body, the value of one as the query says."""
+    length = 5 if "length" in stream.query else None
+    stream.head(200, [*TEXT, ("Trailer", "X-Sum")], length)
+    stream.write(b"hello")
+    fields = [("X-Sum", stream.query.get("value", "5")), ("Content-Length", "3")]
+    stream.end([*fields, ("X-Taken", str(stream.takes_trailers()))])
+
+
 @handler("/early")
 def early(stream):
     """Answers without a look at the body."""
