@@ -126,6 +126,19 @@ static const struct option_row ROWS[] = {
     {"retry-budget", 0, OPTION_COUNT, ROW(retry_budget), "PERCENT", "20", 0, 100, NULL,
      "of the last ten seconds' requests may be sent a second time; at least 3 may"},
 
+    {"websocket-ping-interval", 0, OPTION_SECONDS, ROW(websocket_ping_interval_s),
+     "SECONDS", "20", 0, 86400, "WebSocket",
+     "ping a client that was silent for so long; 0: never"},
+    {"websocket-ping-timeout", 0, OPTION_SECONDS, ROW(websocket_ping_timeout_s),
+     "SECONDS", "20", 0, 86400, NULL,
+     "drop a client that is silent for so long after a ping; 0: never"},
+    {"websocket-close-timeout", 0, OPTION_SECONDS, ROW(websocket_close_timeout_s),
+     "SECONDS", "5", 0.1, 3600, NULL, "how long a client may take to answer a Close"},
+    {"websocket-max-message", 0, OPTION_SIZE, ROW(websocket_max_message), "SIZE", "16M",
+     125, 1e15, NULL, "longest message of a client, after inflation; beyond: Close 1009"},
+    {"websocket-compression", 0, OPTION_FLAG, ROW(websocket_compression), NULL, "yes", 0,
+     0, NULL, "agree to permessage-deflate when a client offers it"},
+
     {"help", 'h', OPTION_FLAG, ROW(help), NULL, NULL, 0, 0, "Help", "this text"},
     {"version", 'V', OPTION_FLAG, ROW(version), NULL, NULL, 0, 0, NULL, "the version"},
 };
@@ -191,6 +204,11 @@ static const char *const FOR_PROXY[] = {
     "heartbeat-timeout",
     "write-timeout",
     "retry-budget",
+    "websocket-ping-interval",
+    "websocket-ping-timeout",
+    "websocket-close-timeout",
+    "websocket-max-message",
+    "websocket-compression",
 };
 
 static bool check_options(struct serve_options *o, struct buf *message);

@@ -31,6 +31,10 @@ struct serve_options {
     int64_t max_body, max_head, max_target, max_fields;
     int64_t request_buffer, response_buffer;
     const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
+    double websocket_ping_interval_s, websocket_ping_timeout_s,
+        websocket_close_timeout_s;
+    int64_t websocket_max_message;
+    bool websocket_compression;
     bool lenient;
     bool help, version;
 };
