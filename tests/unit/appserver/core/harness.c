@@ -171,7 +171,8 @@ void proxy_hello(struct proxy *p, uint64_t window_bytes)
         .role = SLICE("proxy"),
         .instance = 7,
         .clock_us = clock_now_us(),
-        .features = FEATURE_FILE | FEATURE_INFORM | FEATURE_WEBSOCKET | FEATURE_TRAILERS,
+        .features =
+            FEATURE_FILE | FEATURE_INFORM | FEATURE_WEBSOCKET | FEATURE_TRAILERS,
         .window_bytes = window_bytes,
         .inline_bytes = FRAME_MAX_INLINE_BODY,
     };

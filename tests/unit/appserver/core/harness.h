@@ -13,7 +13,7 @@
 #include "protocol/base/buf.h"
 #include "protocol/link.h"
 
-enum { HARNESS_WAIT_US = 5000000, HARNESS_WORKERS = 300, HARNESS_NEWS = 4096 };
+enum { HARNESS_WAIT_US = 5000000, HARNESS_WORKERS = 300, HARNESS_NEWS = 1024 };
 
 /* ---- the app server ---- */
 typedef void handler_fn(struct request *r, void *arg);
@@ -40,7 +40,8 @@ void app_add_worker(struct app *a);
 void app_stop(struct app *a); /* drains, joins, frees */
 
 /* A core with a loop, which is the test's own thread: it turns while the test waits for
- * news, or for a proxy whose `app` this is. Only the descriptor's word makes it turn. */
+ * news, or for a proxy whose `app` this is. Only the descriptor's word makes it turn.
+ */
 void app_init_loop(struct app *a, unsigned slots);
 void app_start_loop(struct app *a); /* after app_init_loop and its options */
 /* Turns once if the descriptor is readable within `us`. */
