@@ -124,6 +124,9 @@ void loop_tell(struct request *r, unsigned what)
 
     if (what != NEWS_GONE) {
         what &= r->wants;
+        /* An empty piece of body, or a message that came too late. */
+        if (what == NEWS_BODY && r->readable == 0 && (!r->body_ended || r->ws.accepted))
+            return;
         if (what == 0 || request_gone_reason(r) != ERR_NONE)
             return;
     }

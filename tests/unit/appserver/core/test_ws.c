@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: MIT
+ * WebSockets of a core with a loop: the handshake, messages within the windows, and who
+ * may say what when. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "appserver/core/core_priv.h"
+#include "tests/unit/appserver/core/harness.h"
+
+enum { BIG = 300 * 1024 };
+static char big[BIG];
+
+static void start(struct app *a, struct proxy *p, uint64_t window_bytes)
+{
+    for (size_t i = 0; i < sizeof(big); i++)
+        big[i] = (char)(i * 11 + i / 253);
+    app_init_loop(a, 100);
+    app_start_loop(a);
+    proxy_open_loop(p, a, window_bytes);
+}
+
+static void stop(struct app *a, struct proxy *p)
+{
+    app_stop(a);
+    proxy_close(p);
+}
+
+static struct request *shake_hands(struct app *a, struct proxy *p, uint32_t stream)
+{
+    proxy_request_body(p, stream, "/ws", BODY_NONE, SLICE(""), 0, REQUEST_WEBSOCKET);
+    proxy_send(p);
+    struct request *r = app_expect_news(a, NEWS_STARTED);
+    assert_true(request_is_websocket(r));
+    return r;
+}
+
+static struct request *open_ws(struct app *a, struct proxy *p, uint32_t stream)
+{
+    struct request *r = shake_hands(a, p, stream);
+    struct frame f;
+
+    assert_int_equal(request_ws_accept(r, SLICE(""), HEADERS_NONE), ERR_NONE);
+    core_loop_flush(a->core);
+    proxy_next(p, &f);
+    assert_int_equal(f.kind, FRAME_WS);
+    assert_int_equal(f.ws.op, WS_ACCEPT);
+    return r;
+}
+
+static void finish(struct app *a, struct request *r)
+{
+    request_finish(&r);
+    core_loop_flush(a->core);
+}
+
+static void
+pack(struct proxy *p, uint32_t stream, enum ws_op op, struct slice data, bool fin)
+{
+    struct frame_ws w = {.op = op, .data = data, .fin = fin};
+
+    frame_pack_ws(&p->out, stream, &w, HEADERS_NONE);
+}
+
+static void
+pack_close(struct proxy *p, uint32_t stream, uint16_t code, const char *text)
+{
+    struct frame_ws w = {.op = WS_CLOSE, .data = slice_from(text), .code = code};
+
+    frame_pack_ws(&p->out, stream, &w, HEADERS_NONE);
+}
+
+static void expect_piece(struct request *r, enum ws_op op, struct slice data, bool fin)
+{
+    struct ws_piece piece;
+    enum err e;
+
+    assert_int_equal(request_ws_take(r, &piece, &e), TAKE_DATA);
+    assert_int_equal(piece.op, op);
+    assert_int_equal(piece.data.len, data.len);
+    assert_memory_equal(piece.data.ptr, data.ptr, data.len);
+    assert_int_equal(piece.fin, fin);
+}
+
+static void expect_close(struct request *r, uint16_t code, const char *reason)
+{
+    struct ws_piece piece;
+    enum err e;
+
+    assert_int_equal(request_ws_take(r, &piece, &e), TAKE_DATA);
+    assert_int_equal(piece.op, WS_CLOSE);
+    assert_int_equal(piece.code, code);
+    assert_true(slice_eq(piece.data, slice_from(reason)));
+    assert_int_equal(request_ws_take(r, &piece, &e), TAKE_END);
+}
+
+static void expect_wait(struct request *r)
+{
+    struct ws_piece piece;
+    enum err e;
+
+    assert_int_equal(request_ws_take(r, &piece, &e), TAKE_WAIT);
+}
+
+static void expect_gone(struct request *r, enum err reason)
+{
+    struct ws_piece piece;
+    enum err e;
+
+    assert_int_equal(request_ws_take(r, &piece, &e), TAKE_GONE);
+    assert_int_equal(e, reason);
+}
+
+static void expect_frame(struct proxy *p, enum frame_kind kind)
+{
+    struct frame f;
+
+    proxy_next(p, &f);
+    assert_int_equal(f.kind, kind);
+}
+
+static void put_whole(struct request *r, enum ws_op op, struct slice data)
+{
+    bool is_done;
+
+    assert_int_equal(request_ws_put(r, op, &data, &is_done), ERR_NONE);
+    assert_true(is_done);
+    assert_int_equal(data.len, 0);
+}
+
+static void wait_readable(struct app *a, struct request *r, size_t bytes)
+{
+    while (request_readable(r) < bytes)
+        (void)app_try_turn(a, HARNESS_WAIT_US);
+}
+
+static void a_handshake_is_accepted(void **state)
+{
+    struct header_writer w;
+    struct buf headers;
+    struct frame f;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    buf_init(&headers, 0);
+    header_begin(&w, &headers);
+    header_put(&w, 0, SLICE("x-room"), SLICE("7"));
+    header_end(&w);
+    struct request *r = shake_hands(&a, &p, 1);
+    assert_int_equal(request_ws_accept(r, SLICE("chat"), buf_slice(&headers)),
+                     ERR_NONE);
+    core_loop_flush(a.core);
+    proxy_next(&p, &f);
+    assert_int_equal(f.kind, FRAME_WS);
+    assert_int_equal(f.ws.op, WS_ACCEPT);
+    assert_true(slice_eq(f.ws.data, SLICE("chat")));
+    assert_int_equal(f.ws.headers.count, 1);
+    buf_fini(&headers);
+    request_abort(r, ERR_APP_FAILED, SLICE(""));
+    finish(&a, r);
+    stop(&a, &p);
+}
+
+static void a_handshake_is_refused_with_an_answer(void **state)
+{
+    struct frame f;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    struct request *r = shake_hands(&a, &p, 1);
+    assert_int_equal(request_respond(r, 403, SLICE(""), HEADERS_NONE, SLICE("no")),
+                     ERR_NONE);
+    finish(&a, r);
+    proxy_next(&p, &f);
+    assert_int_equal(f.kind, FRAME_RESPONSE);
+    assert_int_equal(f.response.status, 403);
+    finish(&a, shake_hands(&a, &p, 2));
+    expect_frame(&p, FRAME_ABORT);
+    stop(&a, &p);
+}
+
+static void messages_come_in_whole_in_pieces_and_empty(void **state)
+{
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    struct request *r = open_ws(&a, &p, 1);
+    expect_wait(r);
+    pack(&p, 1, WS_TEXT, SLICE("hello"), true);
+    proxy_send(&p);
+    assert_ptr_equal(app_expect_news(&a, NEWS_BODY), r);
+    expect_piece(r, WS_TEXT, SLICE("hello"), true);
+    expect_wait(r);
+    pack(&p, 1, WS_BINARY, slice_of(big, 32 * 1024), false);
+    pack(&p, 1, WS_BINARY, slice_of(big + 32 * 1024, 100), false);
+    pack(&p, 1, WS_BINARY, SLICE(""), true);
+    pack(&p, 1, WS_TEXT, SLICE(""), true);
+    pack(&p, 1, WS_TEXT, SLICE("x"), true);
+    proxy_send(&p);
+    assert_ptr_equal(app_expect_news(&a, NEWS_BODY), r);
+    expect_piece(r, WS_BINARY, slice_of(big, 32 * 1024), false);
+    expect_piece(r, WS_BINARY, slice_of(big + 32 * 1024, 100), false);
+    expect_piece(r, WS_BINARY, SLICE(""), true);
+    expect_piece(r, WS_TEXT, SLICE(""), true);
+    expect_piece(r, WS_TEXT, SLICE("x"), true);
+    expect_wait(r);
+    finish(&a, r);
+    stop(&a, &p);
+}
+
+static void what_was_taken_is_granted_with_the_price_of_its_pieces(void **state)
+{
+    enum { PIECES = FRAME_DEFAULT_WINDOW / 2 / (WINDOW_WS_PIECE + 1) + 1 };
+    struct frame f;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    struct request *r = open_ws(&a, &p, 1);
+    for (unsigned i = 0; i < PIECES; i++) {
+        pack(&p, 1, WS_TEXT, SLICE("x"), true);
+        if (i % 1000 == 0)
+            proxy_send(&p);
+    }
+    pack(&p, 1, WS_TEXT, SLICE("the last"), true);
+    proxy_send(&p);
+    for (unsigned i = 0; i < PIECES; i++) {
+        while (request_readable(r) == 0)
+            (void)app_try_turn(&a, HARNESS_WAIT_US);
+        expect_piece(r, WS_TEXT, SLICE("x"), true);
+    }
+    core_loop_flush(a.core);
+    proxy_next(&p, &f);
+    assert_int_equal(f.kind, FRAME_WINDOW);
+    assert_in_range(f.bytes, FRAME_DEFAULT_WINDOW / 2, PIECES * (WINDOW_WS_PIECE + 1));
+    finish(&a, r);
+    stop(&a, &p);
+}
+
+static void empty_messages_beyond_the_window_break_the_rules(void **state)
+{
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    struct request *r = open_ws(&a, &p, 1);
+    for (unsigned i = 0; i <= FRAME_DEFAULT_WINDOW / WINDOW_WS_PIECE; i++) {
+        pack(&p, 1, WS_BINARY, SLICE(""), true);
+        if (i % 1000 == 0)
+            proxy_send(&p);
+    }
+    proxy_send(&p);
+    proxy_wait_flag(&p, &p.bye);
+    assert_string_equal(p.bye_reason, "BAD_FRAME");
+    assert_ptr_equal(app_expect_news(&a, NEWS_GONE), r);
+    finish(&a, r);
+    stop(&a, &p);
+}
+
+static void messages_go_out_in_pieces_with_fin_on_the_last(void **state)
+{
+    size_t got = 0;
+    struct frame f;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, 1024 * 1024);
+    struct request *r = open_ws(&a, &p, 1);
+    put_whole(r, WS_BINARY, slice_of(big, sizeof(big)));
+    put_whole(r, WS_TEXT, SLICE(""));
+    put_whole(r, WS_TEXT, SLICE("short"));
+    core_loop_flush(a.core);
+    do {
+        proxy_next(&p, &f);
+        assert_int_equal(f.kind, FRAME_WS);
+        assert_int_equal(f.ws.op, WS_BINARY);
+        assert_in_range(f.ws.data.len, 1, FRAME_MAX_INLINE_BODY);
+        assert_memory_equal(f.ws.data.ptr, big + got, f.ws.data.len);
+        got += f.ws.data.len;
+        assert_int_equal(f.ws.fin, got == sizeof(big));
+    } while (!f.ws.fin);
+    proxy_next(&p, &f);
+    assert_int_equal(f.ws.op, WS_TEXT);
+    assert_int_equal(f.ws.data.len, 0);
+    assert_true(f.ws.fin);
+    proxy_next(&p, &f);
+    assert_true(slice_eq(f.ws.data, SLICE("short")));
+    finish(&a, r);
+    stop(&a, &p);
+}
+
+static void messages_out_wait_for_the_window(void **state)
+{
+    enum { WINDOW = 1000 };
+    struct slice left = slice_of(big, 10000);
+    size_t got = 0, allowed = WINDOW;
+    bool is_done = false;
+    struct frame f;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, WINDOW);
+    struct request *r = open_ws(&a, &p, 1);
+    assert_int_equal(request_ws_put(r, WS_BINARY, &left, &is_done), ERR_NONE);
+    assert_false(is_done);
+    core_loop_flush(a.core);
+    while (got < 10000) {
+        size_t spent = 0;
+        while (got < (size_t)(left.ptr - big)) {
+            proxy_next(&p, &f);
+            assert_memory_equal(f.ws.data.ptr, big + got, f.ws.data.len);
+            got += f.ws.data.len;
+            spent += f.ws.data.len + WINDOW_WS_PIECE;
+        }
+        assert_in_range(spent, 1, allowed);
+        assert_int_equal(f.ws.fin, is_done);
+        allowed += WINDOW - spent;
+        frame_pack_window(&p.out, 1, WINDOW);
+        proxy_send(&p);
+        if (is_done)
+            break;
+        assert_ptr_equal(app_expect_news(&a, NEWS_ROOM), r);
+        assert_int_equal(request_ws_put(r, WS_BINARY, &left, &is_done), ERR_NONE);
+        core_loop_flush(a.core);
+    }
+    assert_int_equal(got, 10000);
+    finish(&a, r);
+    stop(&a, &p);
+}
+
+static void an_empty_message_needs_room_as_well(void **state)
+{
+    struct slice empty = SLICE("");
+    unsigned sent = 0;
+    bool is_done;
+    struct frame f;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, 100);
+    struct request *r = open_ws(&a, &p, 1);
+    while (request_ws_put(r, WS_TEXT, &empty, &is_done) == ERR_NONE && is_done)
+        sent++;
+    assert_int_equal(sent, 100 / WINDOW_WS_PIECE);
+    core_loop_flush(a.core);
+    for (unsigned i = 0; i < sent; i++)
+        expect_frame(&p, FRAME_WS);
+    frame_pack_window(&p.out, 1, WINDOW_WS_PIECE);
+    proxy_send(&p);
+    assert_ptr_equal(app_expect_news(&a, NEWS_ROOM), r);
+    put_whole(r, WS_TEXT, empty);
+    core_loop_flush(a.core);
+    proxy_next(&p, &f);
+    assert_true(f.ws.fin);
+    finish(&a, r);
+    stop(&a, &p);
+}
+
+static void the_client_closes(void **state)
+{
+    struct frame f;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    struct request *r = open_ws(&a, &p, 1);
+    expect_wait(r);
+    pack(&p, 1, WS_TEXT, SLICE("bye"), true);
+    pack_close(&p, 1, 1001, "going away");
+    proxy_send(&p);
+    assert_ptr_equal(app_expect_news(&a, NEWS_BODY), r);
+    expect_piece(r, WS_TEXT, SLICE("bye"), true);
+    expect_close(r, 1001, "going away");
+    assert_int_equal(request_ws_close(r, 1001, SLICE("")), ERR_NONE);
+    assert_int_equal(request_end(r), ERR_NONE);
+    finish(&a, r);
+    proxy_next(&p, &f);
+    assert_int_equal(f.ws.op, WS_CLOSE);
+    assert_int_equal(f.ws.code, 1001);
+    expect_frame(&p, FRAME_END);
+    stop(&a, &p);
+}
+
+static void the_application_closes(void **state)
+{
+    struct slice data = SLICE("late");
+    size_t granted = 0;
+    bool is_done;
+    struct frame f;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    struct request *r = open_ws(&a, &p, 1);
+    assert_int_equal(request_ws_close(r, 4000, SLICE("enough")), ERR_NONE);
+    assert_int_equal(request_ws_close(r, 4000, SLICE("enough")), ERR_INTERNAL);
+    assert_int_equal(request_ws_put(r, WS_TEXT, &data, &is_done), ERR_INTERNAL);
+    core_loop_flush(a.core);
+    proxy_next(&p, &f);
+    assert_int_equal(f.ws.op, WS_CLOSE);
+    assert_int_equal(f.ws.code, 4000);
+    assert_true(slice_eq(f.ws.data, SLICE("enough")));
+    /* What crosses it is dropped, and does not keep the client's close back. */
+    expect_wait(r);
+    for (int i = 0; i < 7; i++)
+        pack(&p, 1, WS_BINARY, slice_of(big, 32 * 1024), true);
+    proxy_send(&p);
+    while (granted < FRAME_DEFAULT_WINDOW / 2) {
+        proxy_next(&p, &f);
+        assert_int_equal(f.kind, FRAME_WINDOW);
+        granted += f.bytes;
+    }
+    pack_close(&p, 1, 4000, "");
+    proxy_send(&p);
+    assert_ptr_equal(app_expect_news(&a, NEWS_BODY), r);
+    assert_int_equal(app_stats(&a).dropped_frames, 7);
+    expect_close(r, 4000, "");
+    finish(&a, r);
+    expect_frame(&p, FRAME_END);
+    stop(&a, &p);
+}
+
+static void finishing_ends_what_was_closed_and_aborts_the_rest(void **state)
+{
+    struct frame f;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    struct request *r = open_ws(&a, &p, 1);
+    assert_int_equal(request_ws_close(r, 1000, SLICE("")), ERR_NONE);
+    finish(&a, r);
+    expect_frame(&p, FRAME_WS);
+    expect_frame(&p, FRAME_END);
+    /* The client's answer to it finds no stream any more. */
+    pack_close(&p, 1, 1000, "");
+    proxy_send(&p);
+    finish(&a, open_ws(&a, &p, 2));
+    proxy_next(&p, &f);
+    assert_int_equal(f.kind, FRAME_ABORT);
+    assert_int_equal(f.stop.reason, ERR_RESPONSE_TRUNCATED);
+    assert_int_equal(app_stats(&a).dropped_frames, 1);
+    stop(&a, &p);
+}
+
+static void a_client_that_vanished_is_heard_to_its_last_message(void **state)
+{
+    bool is_done;
+    struct slice data = SLICE("x");
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    struct request *r = open_ws(&a, &p, 1);
+    expect_wait(r);
+    pack(&p, 1, WS_TEXT, SLICE("last"), true);
+    frame_pack_cancel(&p.out, 1, ERR_CLIENT_GONE);
+    proxy_send(&p);
+    assert_ptr_equal(app_expect_news(&a, NEWS_BODY | NEWS_GONE), r);
+    assert_int_equal(request_ws_put(r, WS_TEXT, &data, &is_done), ERR_CLIENT_GONE);
+    assert_false(is_done);
+    assert_int_equal(request_ws_close(r, 1000, SLICE("")), ERR_CLIENT_GONE);
+    expect_piece(r, WS_TEXT, SLICE("last"), true);
+    expect_gone(r, ERR_CLIENT_GONE);
+    finish(&a, r);
+    expect_frame(&p, FRAME_ABORT);
+    stop(&a, &p);
+}
+
+/* The proxy says what `bad` packs for stream 1; that must end the link. */
+static void
+expect_breach(void (*bad)(struct proxy *p), bool is_websocket, bool is_accepted)
+{
+    struct request *r;
+    struct app a;
+    struct proxy p;
+
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    if (is_accepted) {
+        r = open_ws(&a, &p, 1);
+    } else if (is_websocket) {
+        r = shake_hands(&a, &p, 1);
+    } else {
+        proxy_request(&p, 1, "/x");
+        proxy_send(&p);
+        r = app_expect_news(&a, NEWS_STARTED);
+    }
+    bad(&p);
+    proxy_send(&p);
+    proxy_wait_flag(&p, &p.bye);
+    assert_string_equal(p.bye_reason, "BAD_FRAME");
+    while (request_gone(r) == ERR_NONE)
+        (void)app_next_news(&a);
+    finish(&a, r);
+    stop(&a, &p);
+}
+
+static void say_text(struct proxy *p)
+{
+    pack(p, 1, WS_TEXT, SLICE("x"), true);
+}
+
+static void say_after_close(struct proxy *p)
+{
+    pack_close(p, 1, 1000, "");
+    say_text(p);
+}
+
+static void close_twice(struct proxy *p)
+{
+    pack_close(p, 1, 1000, "");
+    pack_close(p, 1, 1000, "");
+}
+
+static void mix_messages(struct proxy *p)
+{
+    pack(p, 1, WS_BINARY, SLICE("x"), false);
+    say_text(p);
+}
+
+static void accept_itself(struct proxy *p)
+{
+    pack(p, 1, WS_ACCEPT, SLICE(""), false);
+}
+
+static void send_body(struct proxy *p)
+{
+    frame_pack_body(&p->out, 1, SLICE("x"));
+}
+
+static void frames_that_break_the_rules_end_the_link(void **state)
+{
+    (void)state;
+    expect_breach(say_text, false, false);
+    expect_breach(say_text, true, false);
+    expect_breach(say_after_close, true, true);
+    expect_breach(close_twice, true, true);
+    expect_breach(mix_messages, true, true);
+    expect_breach(accept_itself, true, true);
+    expect_breach(send_body, true, true);
+}
+
+static void without_a_loop_there_are_no_websockets(void **state)
+{
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    app_init(&a, 1, handle_hello, NULL);
+    app_start(&a);
+    proxy_open(&p, a.endpoint);
+    assert_int_equal(p.hello.features & FEATURE_WEBSOCKET, 0);
+    stop(&a, &p);
+}
+
+/* Also when the request's memory served an ordinary one before, and after messages. */
+static void an_idle_websocket_needs_little_memory(void **state)
+{
+    char target[600];
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    memset(target, 'x', sizeof(target));
+    target[0] = '/';
+    target[sizeof(target) - 1] = '\0';
+    proxy_request(&p, 1, "/ordinary");
+    proxy_send(&p);
+    struct request *r = app_expect_news(&a, NEWS_STARTED);
+    respond(r, SLICE(""));
+    finish(&a, r);
+    (void)proxy_expect_response(&p, 1);
+    proxy_request_body(&p, 2, target, BODY_NONE, SLICE(""), 0, REQUEST_WEBSOCKET);
+    proxy_send(&p);
+    r = app_expect_news(&a, NEWS_STARTED);
+    assert_int_equal(request_ws_accept(r, SLICE(""), HEADERS_NONE), ERR_NONE);
+    pack(&p, 2, WS_TEXT, SLICE("hello"), true);
+    core_loop_flush(a.core);
+    expect_frame(&p, FRAME_WS);
+    proxy_send(&p);
+    wait_readable(&a, r, 1);
+    expect_piece(r, WS_TEXT, SLICE("hello"), true);
+    expect_wait(r);
+    assert_null(r->lent);
+    assert_true(list_is_empty(&r->pieces));
+    assert_in_range(sizeof(*r) + r->cap, 1, 1536);
+    finish(&a, r);
+    stop(&a, &p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_handshake_is_accepted),
+        cmocka_unit_test(a_handshake_is_refused_with_an_answer),
+        cmocka_unit_test(messages_come_in_whole_in_pieces_and_empty),
+        cmocka_unit_test(what_was_taken_is_granted_with_the_price_of_its_pieces),
+        cmocka_unit_test(empty_messages_beyond_the_window_break_the_rules),
+        cmocka_unit_test(messages_go_out_in_pieces_with_fin_on_the_last),
+        cmocka_unit_test(messages_out_wait_for_the_window),
+        cmocka_unit_test(an_empty_message_needs_room_as_well),
+        cmocka_unit_test(the_client_closes),
+        cmocka_unit_test(the_application_closes),
+        cmocka_unit_test(finishing_ends_what_was_closed_and_aborts_the_rest),
+        cmocka_unit_test(a_client_that_vanished_is_heard_to_its_last_message),
+        cmocka_unit_test(frames_that_break_the_rules_end_the_link),
+        cmocka_unit_test(without_a_loop_there_are_no_websockets),
+        cmocka_unit_test(an_idle_websocket_needs_little_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
