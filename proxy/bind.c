@@ -239,6 +239,22 @@ static struct listener_row *add_row(struct bind_set *set, const char *name)
 
 enum sharing { SHARED, ALONE };
 
+/* What accept() inherits: small pieces leave at once, and a client that vanished
+ * without a word is noticed after two minutes even while nobody writes to it. */
+static void set_for_connections(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 60}, {IPPROTO_TCP, TCP_KEEPINTVL, 15},
+        {IPPROTO_TCP, TCP_KEEPCNT, 4},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+                         sizeof options[i].value);
+}
+
 /* -1: errno. */
 static int
 listen_tcp(const struct addrinfo *at, enum sharing sharing, bool is_every_address)
@@ -249,7 +265,7 @@ listen_tcp(const struct addrinfo *at, enum sharing sharing, bool is_every_addres
     if (fd < 0)
         return -1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* inherited */
+    set_for_connections(fd);
     if (at->ai_family == AF_INET6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, is_every_address ? &off : &on,
                          sizeof on);

@@ -155,6 +155,7 @@ static void build_clients(struct edge *e)
         .max_connections = connection_share(e),
         .max_pipeline = (size_t)o->max_pipeline,
         .body_min_rate = (uint64_t)o->body_min_rate,
+        .body_grace_us = to_us(o->body_grace_s),
         .header_timeout_us = to_us(o->header_timeout_s),
         .body_timeout_us = to_us(o->body_timeout_s),
         .keepalive_timeout_us = to_us(o->keepalive_timeout_s),

@@ -7,10 +7,12 @@
 #include "proxy/control.h"
 #include "proxy/options.h"
 
+enum { EXIT_USAGE = 2 };
+
 static int refuse(const struct buf *message)
 {
     fprintf(stderr, "banyan-proxy: %.*s\n", SLICE_FMT(buf_slice(message)));
-    return 1;
+    return EXIT_USAGE;
 }
 
 int main(int argc, char **argv)

@@ -21,9 +21,10 @@ struct proxy_options {
     const char *log_level;
     const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
     bool lenient, insecure, sched_batch, websocket_compression, help, version;
-    double header_timeout_s, body_timeout_s, queue_timeout_s, request_timeout_s,
-        keepalive_timeout_s, write_timeout_s, graceful_timeout_s, heartbeat_timeout_s;
-    int64_t body_min_rate;   /* bytes/s after the first 10 s; 0: off */
+    double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,
+        request_timeout_s, keepalive_timeout_s, write_timeout_s, graceful_timeout_s,
+        heartbeat_timeout_s;
+    int64_t body_min_rate;   /* bytes/s after body_grace_s; 0: off */
     int64_t max_connections; /* of the process, shared out over the edge threads */
     int64_t max_queue, max_pipeline, retry_budget;
     int64_t max_body, max_head, max_target, max_fields;

@@ -7,6 +7,8 @@
 
 #include "deploy/banyan/serve.h"
 
+enum { EXIT_USAGE = 2 };
+
 static const struct {
     const char *name, *help;
     int (*run)(int argc, char **argv); /* argv[0] is the verb */
@@ -22,7 +24,7 @@ int main(int argc, char **argv)
     keep_standard_descriptors();
     if (argc < 2) {
         (void)print_help(stderr);
-        return 1;
+        return EXIT_USAGE;
     }
     const char *word = argv[1];
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 ||
@@ -37,7 +39,7 @@ int main(int argc, char **argv)
             return VERBS[i].run(argc - 1, argv + 1);
     }
     (void)fprintf(stderr, "banyan: unknown command %s; see banyan --help\n", word);
-    return 1;
+    return EXIT_USAGE;
 }
 
 /* What we open must not become somebody's standard output. */

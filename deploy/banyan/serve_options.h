@@ -25,8 +25,8 @@ struct serve_options {
     const char *access_logfile, *log_level;
     bool sched_batch;
     /* the proxy's */
-    double header_timeout_s, body_timeout_s, queue_timeout_s, request_timeout_s,
-        keepalive_timeout_s, write_timeout_s, heartbeat_timeout_s;
+    double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,
+        request_timeout_s, keepalive_timeout_s, write_timeout_s, heartbeat_timeout_s;
     int64_t body_min_rate, max_connections, max_queue, max_pipeline, retry_budget;
     int64_t max_body, max_head, max_target, max_fields;
     int64_t request_buffer, response_buffer;

@@ -8,8 +8,6 @@
 #include "proxy/http/client.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -44,10 +42,8 @@ struct client *client_new(struct clients *all,
     if (listener_path.len == 0) {
         struct sockaddr_storage own_address = {0};
         socklen_t length = sizeof(own_address);
-        int on = 1;
         (void)getsockname(fd, (void *)&own_address, &length);
         c->server_addr = address_text(&own_address, c->server_text, &c->server_port);
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
 
     short what = EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST;

@@ -194,7 +194,7 @@ static bool use_head(struct client *c, struct slice *input)
     } else {
         body_reader_chunked(&c->reader);
     }
-    c->may_keep_alive = rules.keep_alive;
+    c->may_keep_alive = rules.keep_alive && o->keepalive_timeout_us > 0;
     c->is_paused = true;
     c->is_discarding = false;
     c->body_bytes = c->body_spent_us = 0;
@@ -224,7 +224,7 @@ static bool body_is_too_slow(struct client *c, uint64_t now_us)
     uint64_t rate = c->all->options.body_min_rate;
     uint64_t spent_us =
         c->body_spent_us + (c->is_paused ? 0 : now_us - c->body_since_us);
-    return rate > 0 && spent_us > BODY_GRACE_US &&
+    return rate > 0 && spent_us > c->all->options.body_grace_us &&
            (double)c->body_bytes < (double)rate * ((double)spent_us / 1e6);
 }
 

@@ -18,7 +18,6 @@ enum {
     READ_BUDGET = 4,              /* reads of one client in one turn */
     WHOLE_BODY = 32 * 1024,       /* a body this small is handed over with its head */
     WRITE_THROUGH = 16 * 1024,    /* a piece this large is not copied first */
-    BODY_GRACE_US = 10 * 1000000, /* before the minimum rate counts */
     LINGER_US = 2 * 1000000,
     HALF_CLOSED_US = 1 * 1000000,
     LOOK_US = 100 * 1000,

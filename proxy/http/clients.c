@@ -26,7 +26,11 @@ struct clients *clients_new(struct event_base *base,
     deadlines_set(d, DEADLINE_HEADER, options->header_timeout_us,
                   client_on_header_late);
     deadlines_set(d, DEADLINE_BODY, options->body_timeout_us, client_on_body_late);
-    deadlines_set(d, DEADLINE_KEEPALIVE, options->keepalive_timeout_us, client_on_idle);
+    /* Without keep-alive only new connections are idle. */
+    deadlines_set(d, DEADLINE_KEEPALIVE,
+                  options->keepalive_timeout_us > 0 ? options->keepalive_timeout_us
+                                                    : options->header_timeout_us,
+                  client_on_idle);
     deadlines_set(d, DEADLINE_WRITE, options->write_timeout_us,
                   client_on_write_stalled);
     deadlines_set(d, DEADLINE_LINGER, LINGER_US, client_on_linger_end);

@@ -21,8 +21,10 @@ struct clients_options { /* all borrowed, outlive the clients */
     const struct rules_options *rules;
     uint32_t max_connections;
     size_t max_pipeline;    /* bytes kept of what is sent ahead of its answers */
-    uint64_t body_min_rate; /* bytes/s after BODY_GRACE; 0: off */
-    uint64_t header_timeout_us, body_timeout_us, keepalive_timeout_us, write_timeout_us;
+    uint64_t body_min_rate; /* bytes/s after body_grace_us; 0: off */
+    uint64_t body_grace_us;
+    uint64_t header_timeout_us, body_timeout_us, write_timeout_us;
+    uint64_t keepalive_timeout_us; /* 0: no connection is kept */
     const struct client_events *events;
     void *owner;
     struct deadlines *deadlines;

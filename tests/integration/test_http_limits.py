@@ -149,6 +149,26 @@ def test_116_a_connection_without_a_request_is_closed_without_a_word(hasty):
     assert 0.4 <= clock.seconds < 1.5
 
 
+def test_without_keep_alive_each_answer_ends_its_connection(sites):
+    site = sites("--threads", "2", "--keepalive-timeout", "0")
+    with connect(site) as connection:
+        answer = connection.ask("GET", "/hello")
+        assert (answer.status, answer["Connection"]) == (200, "close")
+        assert connection.is_closed()
+
+
+def test_an_upload_slower_than_its_rate_is_408(sites):
+    options = ("--body-min-rate", "1000", "--body-grace", "0.5")
+    site = sites("--threads", "2", *options)
+    with connect(site) as connection:
+        connection.send(post("/hello", "Content-Length: 1000000"))
+        trickle(connection, b"x" * 1000)
+        assert connection.response().status == 408
+        assert connection.is_closed()
+    with connect(site) as connection:
+        assert connection.ask("POST", steps("read"), body=b"x" * 5000).status == 200
+
+
 def test_an_answer_that_does_not_begin_is_504(hasty):
     with connect(hasty) as connection, Clock() as clock:
         connection.send(get(steps("sleep,1")))

@@ -553,7 +553,7 @@ def test_every_program_knows_its_version(name):
 
 def test_an_unknown_command_is_refused():
     done = run("banyan", "sing")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "banyan: unknown command" in done.stderr
 
 
@@ -574,9 +574,35 @@ def test_a_wrong_option_is_named(words, explanation, tmp_path):
         timeout=20,
         env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
     )
-    assert done.returncode in (1, 2)
+    assert done.returncode == 2
     assert explanation in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["banyan"],
+        ["banyan", "serve", "--threads", "0", "a:b"],
+        ["banyan-app", "--threads", "0", "a:b"],
+        ["banyan-app"],
+        ["banyan-proxy"],
+        ["banyan-proxy", "--nonsense"],
+        ["banyan-proxy", "--backend", "ipc:///x", "operand"],
+        ["banyan-proxy", "--backend", "ipc:///x", "--max-body", "many"],
+        ["banyan-proxy", "--backend", "ipc:///x", "--request-buffering", "yes"],
+    ],
+)
+def test_every_program_ends_with_2_for_a_wrong_command_line(words):
+    done = run(*words)
+    assert done.returncode == 2
+    assert done.stderr
+
+
+def test_an_address_that_cannot_be_had_is_1():
+    done = run("banyan-proxy", "--backend", "ipc:///x", "--bind", "192.0.2.1:80")
+    assert done.returncode == 1
+    assert "no such address" in done.stderr
 
 
 def test_help_lists_the_options_and_the_environment():

@@ -277,6 +277,7 @@ void rig_init(struct rig *rig)
     o->request_buffer = 500000;
     o->queue_timeout_s = 30;
     o->request_timeout_s = 60;
+    o->keepalive_timeout_s = 75;
     o->max_pipeline = 16384;
     o->temp_dir = "/tmp";
     o->websocket_ping_interval_s = o->websocket_ping_timeout_s = 20;
@@ -312,9 +313,10 @@ void rig_start(struct rig *rig)
         .max_connections = 4,
         .max_pipeline = (size_t)rig->options.max_pipeline,
         .body_min_rate = 500,
+        .body_grace_us = 10 * 1000000,
         .header_timeout_us = 10 * 1000000,
         .body_timeout_us = 30 * 1000000,
-        .keepalive_timeout_us = 75 * 1000000,
+        .keepalive_timeout_us = (uint64_t)(rig->options.keepalive_timeout_s * 1e6),
         .write_timeout_us = 60 * 1000000,
         .events = &exchange_client_events,
         .owner = rig->exchanges,

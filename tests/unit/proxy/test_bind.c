@@ -7,6 +7,8 @@
 // cmocka.h needs the four above
 #include <cmocka.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +126,39 @@ static void all_edges_share_the_port_that_was_free(void **state)
     bind_set_free(&set);
 }
 
+static int option_of(int fd, int level, int name)
+{
+    int value = -1;
+    socklen_t size = sizeof value;
+    assert_int_equal(getsockopt(fd, level, name, &value, &size), 0);
+    return value;
+}
+
+static void connections_inherit_what_is_set_once(void **state)
+{
+    (void)state;
+    char say[200];
+    struct bind_set *set = bind_set_new(1);
+    assert_true(open_one(set, "127.0.0.1:0", say));
+    int listener = bind_set_take(set, 0)[0];
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&address, size), 0);
+    int fd = accept(listener, NULL, NULL);
+    assert_true(fd >= 0);
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(option_of(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPIDLE), 60);
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPINTVL), 15);
+    assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPCNT), 4);
+    (void)close(fd);
+    (void)close(client);
+    (void)close(listener);
+    bind_set_free(&set);
+}
+
 static void addresses_that_are_not_ours_are_refused(void **state)
 {
     (void)state;
@@ -183,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_read_as_they_are_meant),
         cmocka_unit_test(all_edges_share_the_port_that_was_free),
+        cmocka_unit_test(connections_inherit_what_is_set_once),
         cmocka_unit_test(addresses_that_are_not_ours_are_refused),
         cmocka_unit_test(a_dead_unix_socket_is_replaced_and_a_live_one_is_not),
     };

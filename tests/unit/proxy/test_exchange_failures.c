@@ -341,6 +341,29 @@ static void an_idle_connection_is_closed_silently(void **state)
     rig_fini(&rig);
 }
 
+static void without_keep_alive_each_answer_ends_its_connection(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig.options.keepalive_timeout_s = 0;
+    rig_start(&rig);
+    rig_connect(&rig);
+    rig_send(&rig, GET);
+    rig_respond(rig_latest(), 200, "");
+    rig_run(&rig);
+    rig_expect(&rig, OK_HEAD "Content-Length: 0\r\n" CLOSE);
+    assert_true(rig.saw_eof);
+
+    rig_connect(&rig); /* nor is one without a request open for ever */
+    rig_wait(&rig, 9.5);
+    assert_false(rig.saw_eof);
+    rig_wait(&rig, 1);
+    assert_true(rig.saw_eof);
+    rig_expect(&rig, "");
+    rig_fini(&rig);
+}
+
 static void a_body_that_pauses_too_long_or_trickles_is_refused(void **state)
 {
     (void)state;
@@ -482,7 +505,8 @@ static void closing_all_cancels_what_runs(void **state)
 static void the_states_allow_these_steps_and_no_others(void **state)
 {
     (void)state;
-    /* Rows: from; columns: to idle, gathering, waiting, answering, websocket, ending. */
+    /* Rows: from; columns: to idle, gathering, waiting, answering, websocket, ending.
+     */
     static const char *const table[EXCHANGE_STATE_COUNT] = {
         [EXCHANGE_IDLE] = ".gw..e",      [EXCHANGE_GATHERING] = "i.w..e",
         [EXCHANGE_WAITING] = "i..awe",   [EXCHANGE_ANSWERING] = "i....e",
@@ -516,6 +540,7 @@ int main(void)
         cmocka_unit_test(a_truncated_answer_never_ends_cleanly),
         cmocka_unit_test(a_head_must_be_there_in_time_however_it_trickles),
         cmocka_unit_test(an_idle_connection_is_closed_silently),
+        cmocka_unit_test(without_keep_alive_each_answer_ends_its_connection),
         cmocka_unit_test(a_body_that_pauses_too_long_or_trickles_is_refused),
         cmocka_unit_test(the_body_s_clock_stands_while_the_application_makes_it_wait),
         cmocka_unit_test(an_application_that_does_not_answer_in_time_is_cancelled),

@@ -49,6 +49,7 @@ static void the_defaults_are_those_of_the_manual(void **state)
     assert_true(o.keepalive_timeout_s == 75 && o.write_timeout_s == 60);
     assert_true(o.graceful_timeout_s == 30 && o.heartbeat_timeout_s == 3);
     assert_int_equal(o.body_min_rate, 500);
+    assert_true(o.body_grace_s == 10);
     assert_int_equal(o.max_connections, 10000);
     assert_int_equal(o.max_queue, 1000);
     assert_int_equal(o.max_body, 1 << 30);

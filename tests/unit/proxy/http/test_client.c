@@ -135,6 +135,7 @@ static int begin(void **state)
         .rules = &rules,
         .max_connections = MOST,
         .max_pipeline = PIPELINE,
+        .keepalive_timeout_us = 75 * 1000000,
         .events = &events,
         .deadlines = deadlines,
         .stats = &stats,
