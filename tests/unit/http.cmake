@@ -12,6 +12,10 @@ add_unit_test(proxy/http/test_rules LIBS proxy_http)
 add_unit_test(proxy/http/test_hop LIBS proxy_http)
 add_unit_test(proxy/http/test_respond LIBS proxy_http)
 add_unit_test(proxy/http/test_status LIBS proxy_http)
+add_unit_test(proxy/http/test_utf8 LIBS proxy_http)
+add_unit_test(proxy/http/test_ws_frame LIBS proxy_http)
+add_unit_test(proxy/http/test_ws_deflate LIBS proxy_http)
+add_unit_test(proxy/http/test_ws_handshake LIBS proxy_http)
 add_unit_test(proxy/http/test_trailers LIBS proxy_http)
 
 # Our parser beside two others; skipped where neither is installed.
