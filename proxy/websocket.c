@@ -446,8 +446,14 @@ void websocket_failed(struct exchange *x, enum err err, struct slice text)
     struct websocket *w = of(x);
     if (w->has_sent_close)
         return;
-    exchange_note_failure(x, err, text);
-    if (err == ERR_BACKEND_LOST || err == ERR_SHUTTING_DOWN)
+    bool is_restart = err == ERR_BACKEND_LOST || err == ERR_SHUTTING_DOWN;
+    if (is_restart) { /* one line tells of them all: the backend's */
+        exchange_log(x, LOG_DEBUG, err_text(err));
+        stats_of(w)->failures[err]++;
+    } else {
+        exchange_note_failure(x, err, text);
+    }
+    if (is_restart)
         say_close(w, WS_CODE_RESTART, SLICE("service restart"));
     else
         say_close(w, WS_CODE_INTERNAL, SLICE("internal error"));
