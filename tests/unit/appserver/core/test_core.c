@@ -61,6 +61,40 @@ static void a_drain_finishes_what_runs_and_returns_the_rest(void **state)
     proxy_close(&p);
 }
 
+/* The edge may not have the bytes of a body any more that it passed on as it came. */
+static void what_cannot_be_sent_again_is_run_here(void **state)
+{
+    struct app a;
+    struct proxy p;
+    struct frame f;
+
+    (void)state;
+    gate_init(&gate);
+    app_init(&a, 1, handle, NULL);
+    app_start(&a);
+    proxy_open(&p, a.endpoint);
+    proxy_warm(&p, 2);
+    uint32_t last = p.stream;
+    proxy_request(&p, last + 1, "/wait");
+    proxy_request_body(&p, last + 2, "/up", BODY_LENGTH, SLICE(""), 3, 0);
+    frame_pack_body(&p.out, last + 2, SLICE("abc"));
+    frame_pack_end(&p.out, last + 2, SLICE(""));
+    proxy_send(&p);
+    gate_wait_inside(&gate, 1);
+    /* It does not go back because it waits for long, nor when the process ends. */
+    assert_false(proxy_try_next(&p, 30000, &f));
+    core_drain(a.core);
+    proxy_wait_flag(&p, &p.draining);
+    assert_false(core_wait_drained(a.core, 1000));
+    gate_open(&gate);
+    (void)proxy_expect_response(&p, last + 1);
+    (void)proxy_expect_response(&p, last + 2);
+    proxy_wait_flag(&p, &p.bye);
+    assert_int_equal(app_stats(&a).returned, 0);
+    app_stop(&a);
+    proxy_close(&p);
+}
+
 static void a_link_that_comes_while_draining_gets_no_credit(void **state)
 {
     struct app a;
@@ -187,6 +221,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_drain_finishes_what_runs_and_returns_the_rest),
+        cmocka_unit_test(what_cannot_be_sent_again_is_run_here),
         cmocka_unit_test(a_link_that_comes_while_draining_gets_no_credit),
         cmocka_unit_test(an_idle_core_drains_at_once),
         cmocka_unit_test(a_core_without_workers_drains),

@@ -240,6 +240,37 @@ static void nothing_is_heard_before_hello(void **state)
     }
 }
 
+/* What a DEALER had written for a process before this one arrives first. */
+static void a_hello_of_another_epoch_begins_the_link_anew(void **state)
+{
+    struct app a;
+    struct proxy p;
+    struct frame f;
+
+    (void)state;
+    gate_init(&gate);
+    start(&a, 1, NULL);
+    proxy_open(&p, a.endpoint);
+    proxy_request(&p, 5, "/wait");
+    proxy_send(&p);
+    gate_wait_inside(&gate, 1);
+    p.old_epoch = p.epoch++;
+    p.hello.version = 0;
+    p.grants = 0;
+    proxy_hello(&p, FRAME_DEFAULT_WINDOW);
+    assert_in_range(p.window, 1, 1000);
+    assert_false(p.bye);
+    /* Of the first link nothing is left: its request is answered to nobody. */
+    gate_open(&gate);
+    proxy_request(&p, 1, "/hello");
+    proxy_send(&p);
+    (void)proxy_expect_response(&p, 1);
+    assert_false(proxy_try_next(&p, 1000, &f));
+    assert_int_equal(app_stats(&a).bad_frames, 0);
+    app_stop(&a);
+    proxy_close(&p);
+}
+
 static void misbehave(struct proxy *p, unsigned how)
 {
     switch (how) {
@@ -420,6 +451,7 @@ int main(void)
         cmocka_unit_test(a_cancelled_request_is_returned_or_aborted),
         cmocka_unit_test(frames_of_an_old_epoch_are_dropped),
         cmocka_unit_test(nothing_is_heard_before_hello),
+        cmocka_unit_test(a_hello_of_another_epoch_begins_the_link_anew),
         cmocka_unit_test(a_peer_that_misbehaves_is_told_bye_and_ignored),
         cmocka_unit_test(another_protocol_version_is_refused),
         cmocka_unit_test(requests_of_a_dead_proxy_are_dropped),

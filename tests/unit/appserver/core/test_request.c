@@ -464,6 +464,29 @@ static void a_deadline_ends_a_wait_for_the_body(void **state)
     assert_int_equal(found.e, ERR_REQUEST_TIMEOUT);
 }
 
+static void handle_upload_and_fail(struct request *r, void *arg)
+{
+    handle_upload(r, arg);
+    /* What an exception of the application's framework made of it. */
+    request_abort(r, ERR_CLIENT_GONE, SLICE("ClientDisconnected"));
+}
+
+static void what_ends_at_its_deadline_is_aborted_as_late(void **state)
+{
+    struct found found;
+    struct app a;
+    struct proxy p;
+    struct frame f;
+
+    (void)state;
+    start(&a, &p, handle_upload_and_fail, &found);
+    request_with_deadline(&p, BODY_UNKNOWN, clock_now_us() + 30000);
+    proxy_next(&p, &f);
+    assert_int_equal(f.kind, FRAME_ABORT);
+    assert_int_equal(f.stop.reason, ERR_REQUEST_TIMEOUT);
+    stop(&a, &p);
+}
+
 static void a_deadline_does_not_cut_an_answer_that_has_begun(void **state)
 {
     struct found found;
@@ -515,6 +538,7 @@ int main(void)
         cmocka_unit_test(a_file_is_taken_or_its_bytes_are_sent),
         cmocka_unit_test(cancel_ends_a_stream_that_waits_for_its_window),
         cmocka_unit_test(a_deadline_ends_a_wait_for_the_body),
+        cmocka_unit_test(what_ends_at_its_deadline_is_aborted_as_late),
         cmocka_unit_test(a_deadline_does_not_cut_an_answer_that_has_begun),
         cmocka_unit_test(what_is_past_its_deadline_is_returned_unstarted),
     };

@@ -382,6 +382,50 @@ static void a_stuck_request_is_reported_twice(void **state)
     teardown(&a, &p);
 }
 
+static void handle_bytes(struct request *r, void *arg)
+{
+    struct slice byte;
+    enum err e;
+
+    while (request_readable(r) < FRAME_DEFAULT_WINDOW)
+        (void)usleep(1000);
+    core_drain(((struct app *)arg)->core);
+    while (request_read(r, 1, &byte, &e) == STEP_DONE)
+        continue;
+    respond(r, SLICE("read"));
+}
+
+/* Whatever the watch does between its look at the clock and its look at the handlers.
+ */
+static void a_request_that_moves_is_never_stuck(void **state)
+{
+    static char body[FRAME_DEFAULT_WINDOW];
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    stuck_calls = stuck_again_calls = 0;
+    app_init(&a, 2, handle_bytes, &a);
+    a.options.processors = processors;
+    a.options.request_timeout_s = 60;
+    a.events.stuck = on_stuck;
+    a.events.arg = &gate;
+    app_start(&a);
+    proxy_open(&p, a.endpoint);
+    proxy_request_body(&p, 1, "/up", BODY_LENGTH, SLICE(""), sizeof(body), 0);
+    for (size_t at = 0; at < sizeof(body); at += FRAME_MAX_BULK)
+        proxy_send_bulk(&p, 1, slice_of(body + at, FRAME_MAX_BULK));
+    frame_pack_end(&p.out, 1, SLICE(""));
+    proxy_send(&p);
+    struct frame f;
+    do
+        proxy_next(&p, &f);
+    while (f.kind == FRAME_WINDOW);
+    assert_int_equal(f.kind, FRAME_RESPONSE);
+    assert_int_equal(stuck_calls, 0);
+    teardown(&a, &p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,6 +441,7 @@ int main(void)
         cmocka_unit_test(handlers_that_compute_do_not_crowd_the_processor),
         cmocka_unit_test(more_workers_are_asked_for_when_all_wait),
         cmocka_unit_test(a_stuck_request_is_reported_twice),
+        cmocka_unit_test(a_request_that_moves_is_never_stuck),
     };
     int failed = cmocka_run_group_tests_name("without a GIL", tests, NULL, NULL);
     processors = 1;
