@@ -147,6 +147,17 @@ def test_09_an_underscore_does_not_spoof_a_dash(site):
     assert "HTTP_X_FOO" not in environ_of(site, fields=[("X_Foo", "spoofed")])
 
 
+def test_09_underscores_are_kept_where_the_operator_says_so(own_site):
+    site = own_site("-w", "1", "--underscore-headers", "keep")
+    assert value_of(site, "HTTP_X_FOO", fields=[("X_Foo", "a")]) == ("str", "a")
+    for fields in ([("X_Foo", "b"), ("X-Foo", "a")], [("X-Foo", "a"), ("X_Foo", "b")]):
+        assert value_of(site, "HTTP_X_FOO", fields=fields) == ("str", "a")
+    forged = [("X_Forwarded_Proto", "https"), ("X_Real_IP", "10.0.0.1")]
+    environ = environ_of(site, fields=forged)
+    assert environ["HTTP_X_FORWARDED_PROTO"] == ["str", "'http'"]
+    assert environ["HTTP_X_REAL_IP"] == ["str", "'127.0.0.1'"]
+
+
 def test_10_proxy_does_not_become_http_proxy(site):
     assert "HTTP_PROXY" not in environ_of(site, fields=[("Proxy", "http://evil/")])
 
