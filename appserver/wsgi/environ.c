@@ -326,13 +326,43 @@ static bool set_banyan(PyObject *d, const struct request *r)
            set_new(d, name_banyan_queue_time, PyFloat_FromDouble(waited_s));
 }
 
-static bool set_fields(struct environ_maker *m, PyObject *d, struct header_list fields)
+static bool is_twin(struct slice a, struct slice b)
+{
+    if (a.len != b.len || slice_eq_nocase(a, b))
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        char x = a.ptr[i] == '_' ? '-' : a.ptr[i], y = b.ptr[i] == '_' ? '-' : b.ptr[i];
+        if (x != y && ((x ^ y) != 0x20 || (x | 0x20) < 'a' || (x | 0x20) > 'z'))
+            return false;
+    }
+    return true;
+}
+
+/* Another field that would get the same key: which of them is meant? */
+static bool has_twin(struct header_list fields, struct slice name)
 {
     struct header h;
 
     while (header_next(&fields, &h))
+        if (is_twin(h.name, name))
+            return true;
+    return false;
+}
+
+static bool set_fields(struct environ_maker *m, PyObject *d, struct header_list fields)
+{
+    struct header h;
+
+    const struct header_list all = fields;
+
+    while (header_next(&fields, &h)) {
+        bool is_unsure = h.number == HEADER_NONE && h.name.len > 0 &&
+                         memchr(h.name.ptr, '_', h.name.len) != NULL;
+        if (is_unsure && has_twin(all, h.name))
+            continue;
         if (!set_field(m, d, &h))
             return false;
+    }
     return true;
 }
 
@@ -394,9 +424,8 @@ static PyObject *find_key(struct environ_maker *m, struct slice name)
     return key;
 }
 
-/* Only letters, digits and "-" have a key of their own: "_" would make X_Foo speak for
- * X-Foo. Proxy would become HTTP_PROXY, which programs take for their own
- * configuration. */
+/* Only letters, digits, "-" and "_" have a place in a key. Proxy would become
+ * HTTP_PROXY, which programs take for their own configuration. */
 static PyObject *make_key(struct environ_maker *m, struct slice name)
 {
     if (name.len == 0 || slice_eq_nocase(name, SLICE("proxy")))
@@ -415,7 +444,7 @@ static PyObject *make_key(struct environ_maker *m, struct slice name)
             c = (char)(c - 'a' + 'A');
         else if (c == '-')
             c = '_';
-        else if (!((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')))
+        else if (!((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'))
             return NULL;
         *out++ = c;
     }

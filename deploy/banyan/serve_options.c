@@ -75,7 +75,9 @@ static const struct option_row ROWS[] = {
      "networks whose forwarding headers are believed, e.g. 127.0.0.0/8,::1,unix; *: "
      "everybody"},
     {"underscore-headers", 0, OPTION_TEXT, ROW(underscore_headers), "WHAT", "drop", 0,
-     0, NULL, "header names with an underscore: drop, reject or keep"},
+     0, NULL,
+     "header names with an underscore: drop, reject or keep (never the twin of a known "
+     "one)"},
     {"lenient", 0, OPTION_FLAG, ROW(lenient), NULL, NULL, 0, 0, NULL,
      "accept lines of a head that end in LF alone"},
     {"max-body", 0, OPTION_SIZE, ROW(max_body), "SIZE", "1G", 1, 1e18, NULL,

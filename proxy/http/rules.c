@@ -12,6 +12,7 @@
 enum {
     MAX_CONNECTION_NAMES = 32, /* fields one head may name in Connection */
     MAX_HOST = 255 + 6,        /* bytes: a DNS name and ":65535" */
+    MAX_KNOWN_NAME = 64,       /* bytes: longer than any with a number */
 };
 
 /* What was seen of one head. NULL: no such field. */
@@ -210,6 +211,23 @@ static bool has_prefix(struct slice s, struct slice lower)
     return s.len >= lower.len && slice_eq_nocase(slice_of(s.ptr, lower.len), lower);
 }
 
+/* With a dash in the underscore's place it would be a name that means something to us
+ * or to many. */
+static bool has_known_twin(struct slice name)
+{
+    char dashed[MAX_KNOWN_NAME];
+
+    if (name.len > sizeof(dashed))
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        dashed[i] = name.ptr[i] == '_' ? '-' : name.ptr[i];
+    struct slice twin = slice_of(dashed, name.len);
+    return header_number(twin) != HEADER_NONE ||
+           has_prefix(twin, SLICE("x-forwarded-")) ||
+           has_prefix(twin, SLICE("x-accel-")) ||
+           slice_eq_nocase(twin, SLICE("x-sendfile"));
+}
+
 /* Names that would become another's twin in a CGI environment, and names that command
  * us or a proxy before us. */
 static bool gather_unnumbered(struct judgement *j, uint32_t i)
@@ -224,6 +242,8 @@ static bool gather_unnumbered(struct judgement *j, uint32_t i)
         case UNDERSCORE_REJECT:
             return refuse(j, ERR_BAD_FIELD_NAME, name);
         case UNDERSCORE_KEEP:
+            if (has_known_twin(name))
+                drop(j, i);
             break;
         }
     }

@@ -8,6 +8,8 @@
 
 enum framing { FRAMING_NONE, FRAMING_LENGTH, FRAMING_CHUNKED };
 
+/* Names with an underscore. KEEP still drops the twins of known names: X_Forwarded_For.
+ */
 enum underscore { UNDERSCORE_DROP, UNDERSCORE_REJECT, UNDERSCORE_KEEP };
 
 struct rules_options {

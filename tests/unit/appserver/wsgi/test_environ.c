@@ -118,6 +118,12 @@ static void turns_fields_into_keys(void **state)
          "[k for k in e if k.startswith('HTTP_CONTENT')]",
          "('text/x', '4', [])"},
         {{{"x_foo", "spoof"}, {"x-foo", "true"}}, "e['HTTP_X_FOO']", "true"},
+        {{{"X-Foo", "true"}, {"x_foo", "spoof"}}, "e['HTTP_X_FOO']", "true"},
+        {{{"user-agent", "true"}, {"user_agent", "spoof"}},
+         "e['HTTP_USER_AGENT']",
+         "true"},
+        {{{"x_a-b", "1"}, {"x-a_b", "2"}}, "'HTTP_X_A_B' in e", "False"},
+        {{{"x_foo", "a"}, {"X_Foo", "b"}, {"x_fo", "c"}}, "e['HTTP_X_FOO']", "a,b"},
         {{{"proxy", "http://evil"}}, "'HTTP_PROXY' in e", "False"},
         {{{"x-empty", ""}}, "repr(e['HTTP_X_EMPTY'])", "''"},
     };

@@ -340,6 +340,13 @@ static void takes_underscores_as_told(void **state)
     struct verdict v = judge_with(GET "a_b: c\r\n", &options);
     assert_true(v.is_good);
     assert_false(rules_is_dropped(&v.rules, 1));
+    v = judge_with(GET
+                   "X_Forwarded_For: c\r\nx-forwarded_any: d\r\nContent_Length: e\r\n"
+                   "User_Agent: f\r\nX_Accel-Redirect: g\r\nx_sendfile: h\r\n_: i\r\n",
+                   &options);
+    assert_true(v.is_good);
+    for (uint32_t i = 1; i <= 7; i++)
+        assert_int_equal(rules_is_dropped(&v.rules, i), i < 7);
     options.underscore = UNDERSCORE_REJECT;
     v = judge_with(GET "a_b: c\r\n", &options);
     assert_false(v.is_good);
