@@ -24,7 +24,9 @@ static void send_ws(struct request *r, const struct frame_ws *w, struct slice he
 
 bool request_is_websocket(const struct request *r)
 {
-    return r->core->options.is_loop && (r->frame.flags & REQUEST_WEBSOCKET) != 0;
+    /* Its pieces are records: there must be no body among them. */
+    return r->core->options.is_loop && (r->frame.flags & REQUEST_WEBSOCKET) != 0 &&
+           r->frame.body_form == BODY_NONE;
 }
 
 enum err
@@ -50,7 +52,8 @@ request_ws_put(struct request *r, enum ws_op op, struct slice *data, bool *ret_d
 {
     enum err e = request_gone(r);
 
-    ASSERT(r->ws.accepted && (op == WS_TEXT || op == WS_BINARY));
+    ASSERT(r->ws.accepted && r->answer == ANSWER_STREAM);
+    ASSERT(op == WS_TEXT || op == WS_BINARY);
     ASSERT(r->ws.out_op == 0 || r->ws.out_op == op);
     *ret_done = false;
     if (e == ERR_NONE && r->ws.out_closed)

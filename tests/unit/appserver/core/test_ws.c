@@ -558,6 +558,25 @@ static void frames_that_break_the_rules_end_the_link(void **state)
     expect_breach(send_body, true, true);
 }
 
+static void a_handshake_with_a_body_is_an_ordinary_request(void **state)
+{
+    struct slice data;
+    struct app a;
+    struct proxy p;
+    enum err e;
+
+    (void)state;
+    start(&a, &p, FRAME_DEFAULT_WINDOW);
+    proxy_request_body(&p, 1, "/ws", BODY_INLINE, SLICE("body"), 4, REQUEST_WEBSOCKET);
+    proxy_send(&p);
+    struct request *r = app_expect_news(&a, NEWS_STARTED);
+    assert_false(request_is_websocket(r));
+    assert_int_equal(request_take(r, 100, &data, &e), TAKE_DATA);
+    assert_true(slice_eq(data, SLICE("body")));
+    finish(&a, r);
+    stop(&a, &p);
+}
+
 static void without_a_loop_there_are_no_websockets(void **state)
 {
     struct app a;
@@ -623,6 +642,7 @@ int main(void)
         cmocka_unit_test(finishing_ends_what_was_closed_and_aborts_the_rest),
         cmocka_unit_test(a_client_that_vanished_is_heard_to_its_last_message),
         cmocka_unit_test(frames_that_break_the_rules_end_the_link),
+        cmocka_unit_test(a_handshake_with_a_body_is_an_ordinary_request),
         cmocka_unit_test(without_a_loop_there_are_no_websockets),
         cmocka_unit_test(an_idle_websocket_needs_little_memory),
     };
