@@ -72,6 +72,13 @@ void answer_started(struct answer *a)
     a->state = ANSWER_STARTED;
 }
 
+void answer_begin_fields(struct answer *a)
+{
+    ASSERT(a->state == ANSWER_HEAD);
+    buf_clear(&a->headers);
+    header_begin(&a->writer, &a->headers);
+}
+
 bool answer_is_bodyless(const struct answer *a)
 {
     return a->is_head || a->status == 204 || a->status == 304;

@@ -46,6 +46,8 @@ void answer_field(struct answer *a,
                   struct slice value);
 void answer_set_length(struct answer *a, uint64_t length);
 void answer_started(struct answer *a);
+/* A new list of fields, for trailers; the head is sent. */
+void answer_begin_fields(struct answer *a);
 
 /* No byte of a body may go out: HEAD, 204, 304. */
 bool answer_is_bodyless(const struct answer *a);

@@ -8,7 +8,7 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#include "protocol/base/slice.h"
+#include "appserver/interp/text.h"
 
 #define NAME(identifier, text) PyObject *name_##identifier;
 #include "appserver/interp/names.def"
@@ -45,6 +45,39 @@ bool names_init(void)
             return false;
     }
     return true;
+}
+
+PyObject *names_method(struct slice method)
+{
+    switch (method.len) {
+    case 3:
+        if (memcmp(method.ptr, "GET", 3) == 0)
+            return Py_NewRef(name_GET);
+        if (memcmp(method.ptr, "PUT", 3) == 0)
+            return Py_NewRef(name_PUT);
+        break;
+    case 4:
+        if (memcmp(method.ptr, "POST", 4) == 0)
+            return Py_NewRef(name_POST);
+        if (memcmp(method.ptr, "HEAD", 4) == 0)
+            return Py_NewRef(name_HEAD);
+        break;
+    case 5:
+        if (memcmp(method.ptr, "PATCH", 5) == 0)
+            return Py_NewRef(name_PATCH);
+        break;
+    case 6:
+        if (memcmp(method.ptr, "DELETE", 6) == 0)
+            return Py_NewRef(name_DELETE);
+        break;
+    case 7:
+        if (memcmp(method.ptr, "OPTIONS", 7) == 0)
+            return Py_NewRef(name_OPTIONS);
+        break;
+    default:
+        break;
+    }
+    return text_new(method);
 }
 
 static PyObject *make_field_key(uint8_t number, struct slice lower)

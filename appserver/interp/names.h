@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "protocol/base/check.h"
+#include "protocol/base/slice.h"
 #include "protocol/header_names.h"
 
 #define NAME(identifier, text) extern PyObject *name_##identifier;
@@ -21,5 +22,8 @@ extern PyObject *name_field[HEADER_COUNT];
 
 /* Does nothing the second time. False: an exception is set. */
 MUST_CHECK bool names_init(void);
+
+/* A request's method, of the usual ones the interned str. New reference. */
+PyObject *names_method(struct slice method);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "protocol/base/buf.h"
 #include "protocol/base/slice.h"
 
 static inline bool text_is_ascii(struct slice s)
@@ -69,5 +70,9 @@ static inline bool text_latin1(PyObject *text, struct slice *ret_bytes)
         slice_of(PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text));
     return true;
 }
+
+/* Appends `s` with its %XX decoded (RFC 3986 section 2.1). A percent sign without two
+ * digits stays as it is. */
+void text_unquote(struct slice s, struct buf *to);
 
 #endif

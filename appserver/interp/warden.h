@@ -40,7 +40,8 @@ MUST_CHECK int warden_wait(const struct app_options *options);
  * something is still inside the application. */
 MUST_CHECK bool warden_drain(const struct app_options *options, struct core *core);
 
-/* Without the GIL: the answers that are packed get a moment to leave. */
-MUST_CHECK bool warden_flush(struct core *core);
+/* Without the GIL: the answers that are packed get a moment to leave. False: some have
+ * not. */
+bool warden_flush(struct core *core);
 
 #endif

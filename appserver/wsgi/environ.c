@@ -64,7 +64,6 @@ static bool set_field(struct environ_maker *m, PyObject *d, const struct header 
 static bool join_field(PyObject *d, PyObject *key, uint8_t number, PyObject *value);
 static PyObject *find_key(struct environ_maker *m, struct slice name);
 static PyObject *make_key(struct environ_maker *m, struct slice name);
-static PyObject *method_text(struct slice method);
 static PyObject *memo_text(PyObject **memo, struct slice s);
 static PyObject *number_text(uint32_t number);
 
@@ -190,36 +189,10 @@ static bool set_target(struct environ_maker *m, PyObject *d, struct slice target
                                   : memo_text(&m->query, query));
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-        return (c | 0x20) - 'a' + 10;
-    return -1;
-}
-
-/* A percent sign without two digits stays as it is. */
 static PyObject *decode_path(struct environ_maker *m, struct slice path)
 {
     buf_clear(&m->scratch);
-    if (!buf_reserve(&m->scratch, path.len))
-        return PyErr_NoMemory();
-    char *out = buf_tail(&m->scratch);
-    for (size_t i = 0; i < path.len; i++) {
-        int high = -1, low = -1;
-        if (path.ptr[i] == '%' && path.len - i > 2) {
-            high = hex_digit(path.ptr[i + 1]);
-            low = hex_digit(path.ptr[i + 2]);
-        }
-        if (high < 0 || low < 0) {
-            *out++ = path.ptr[i];
-        } else {
-            *out++ = (char)(high << 4 | low);
-            i += 2;
-        }
-    }
-    buf_commit(&m->scratch, (size_t)(out - buf_tail(&m->scratch)));
+    text_unquote(path, &m->scratch);
     return text_new(buf_slice(&m->scratch));
 }
 
@@ -232,7 +205,7 @@ static bool set_protocol(PyObject *d, const struct frame_request *f)
     if (slice_eq(f->scheme, SLICE("https")) &&
         PyDict_SetItem(d, name_wsgi_url_scheme, name_https) < 0)
         return false;
-    return set_new(d, name_REQUEST_METHOD, method_text(f->method)) &&
+    return set_new(d, name_REQUEST_METHOD, names_method(f->method)) &&
            PyDict_SetItem(d, name_SERVER_PROTOCOL, version) == 0;
 }
 
@@ -450,40 +423,6 @@ static PyObject *make_key(struct environ_maker *m, struct slice name)
     }
     buf_commit(&m->scratch, name.len);
     return text_new(buf_slice(&m->scratch));
-}
-
-/* New reference. */
-static PyObject *method_text(struct slice method)
-{
-    switch (method.len) {
-    case 3:
-        if (memcmp(method.ptr, "GET", 3) == 0)
-            return Py_NewRef(name_GET);
-        if (memcmp(method.ptr, "PUT", 3) == 0)
-            return Py_NewRef(name_PUT);
-        break;
-    case 4:
-        if (memcmp(method.ptr, "POST", 4) == 0)
-            return Py_NewRef(name_POST);
-        if (memcmp(method.ptr, "HEAD", 4) == 0)
-            return Py_NewRef(name_HEAD);
-        break;
-    case 5:
-        if (memcmp(method.ptr, "PATCH", 5) == 0)
-            return Py_NewRef(name_PATCH);
-        break;
-    case 6:
-        if (memcmp(method.ptr, "DELETE", 6) == 0)
-            return Py_NewRef(name_DELETE);
-        break;
-    case 7:
-        if (memcmp(method.ptr, "OPTIONS", 7) == 0)
-            return Py_NewRef(name_OPTIONS);
-        break;
-    default:
-        break;
-    }
-    return text_new(method);
 }
 
 /* New reference. */
