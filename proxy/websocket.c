@@ -310,7 +310,7 @@ static bool inflate_message(struct websocket *w, struct slice *input)
             ws_inflate(w->inflater, input, w->has_all, all->scratch, room, &length);
         w->inflated += length;
         if (step == STEP_BAD || w->inflated > most) {
-            fail(w, step == STEP_BAD ? WS_CODE_BAD_DATA : WS_CODE_TOO_BIG);
+            fail(w, w->inflated > most ? WS_CODE_TOO_BIG : WS_CODE_BAD_DATA);
             return false;
         }
         bool is_whole = step == STEP_DONE;
