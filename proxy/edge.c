@@ -97,6 +97,7 @@ static void build_pool(struct edge *e)
 {
     const struct proxy_options *o = e->options->proxy;
     struct pool_options pool = {
+        .balancer = balance_find(o->balance),
         .max_queue = (uint32_t)o->max_queue,
         .heartbeat_timeout_us = to_us(o->heartbeat_timeout_s),
         .retry_budget_percent = (uint32_t)o->retry_budget,

@@ -53,6 +53,8 @@ static const struct option_row rows[] = {
 
     {"max-connections", 0, OPTION_COUNT, ROW(max_connections), "N", "10000", 1, 1e7,
      "Capacity", "client connections of all edge threads together"},
+    {"balance", 0, OPTION_TEXT, ROW(balance), "POLICY", "least_load", 0, 0, NULL,
+     "which app server is next: least_load or round_robin"},
     {"max-queue", 0, OPTION_COUNT, ROW(max_queue), "N", "1000", 0, 1e6, NULL,
      "requests that wait for an app server, per edge thread; beyond: 503"},
     {"request-buffering", 0, OPTION_TEXT, ROW(request_buffering), "WHEN", "auto", 0, 0,
@@ -291,14 +293,18 @@ static bool check_words(struct proxy_options *o, struct buf *message)
                                               {"keep", UNDERSCORE_KEEP}};
     static const struct word bufferings[] = {
         {"auto", BUFFERING_AUTO}, {"on", BUFFERING_ON}, {"off", BUFFERING_OFF}};
-    int underscore, buffering;
+    static const struct word policies[] = {{"least_load", 0}, {"round_robin", 1}};
+    int underscore, buffering, policy;
     if (!pick_word("underscore-headers", o->underscore_headers, underscores,
                    sizeof underscores / sizeof underscores[0], &underscore, message) ||
         !pick_word("request-buffering", o->request_buffering, bufferings,
-                   sizeof bufferings / sizeof bufferings[0], &buffering, message))
+                   sizeof bufferings / sizeof bufferings[0], &buffering, message) ||
+        !pick_word("balance", o->balance, policies,
+                   sizeof policies / sizeof policies[0], &policy, message))
         return false;
     o->rules.underscore = (enum underscore)underscore;
     o->buffering = (enum buffering)buffering;
+    o->balance = policies[policy].text;
     enum log_level level;
     if (!log_parse_level(o->log_level, &level)) {
         buf_addf(message,

@@ -20,6 +20,7 @@ struct proxy_options {
     const char *access_logfile; /* NULL: none; "-": stdout */
     const char *log_level;
     const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
+    const char *balance; /* a name that balance_find knows */
     bool lenient, insecure, sched_batch, websocket_compression, help, version;
     double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,
         request_timeout_s, keepalive_timeout_s, write_timeout_s, graceful_timeout_s,

@@ -62,6 +62,9 @@ void backend_update_load(struct backend *b)
     bool is_ready = b->state == BACKEND_UP && b->load.in_flight < b->window &&
                     b->rests_until_us == 0 && list_is_empty(&b->backlog);
     balance_update(&b->pool->ready, &b->load, is_ready);
+    bool is_up = backend_takes_requests(b);
+    b->pool->up += (uint32_t)is_up - (uint32_t)b->is_counted;
+    b->is_counted = is_up;
 }
 
 void backend_touch(struct backend *b)
@@ -118,6 +121,13 @@ void backend_free(struct backend **backend_p)
     mem_free(&b->endpoint);
     b->magic = 0;
     mem_free(&b);
+}
+
+void backend_set_weight(struct backend *b, uint32_t weight)
+{
+    CHECK_OBJ(b, BACKEND_MAGIC);
+    b->load.weight = weight < WEIGHT_MAX ? weight : WEIGHT_MAX;
+    backend_update_load(b);
 }
 
 void backend_retire(struct backend *b)
@@ -280,14 +290,19 @@ static void settle(struct backend *b, enum ending ending, enum err err)
          n = list_pop_front(&b->sent)) {
         struct ticket *t = NODE_OF(n, struct ticket, node);
         struct list *to = &lost;
+        b->stats.lost++;
         if (may_be_sent_again(t) && was_never_started(b, t, ending)) {
             pool->stats.requeued++;
             to = &again;
-        } else if (may_be_sent_again(t) && may_be_retried(t) &&
-                   retry_take(&pool->retries, now_us)) {
-            pool->stats.retried++;
-            t->was_retried = true;
-            to = &again;
+        } else if (may_be_sent_again(t) && may_be_retried(t)) {
+            if (retry_take(&pool->retries, now_us)) {
+                pool->stats.retried++;
+                b->stats.retries++;
+                t->was_retried = true;
+                to = &again;
+            } else {
+                pool->stats.retries_refused++;
+            }
         }
         t->backend = NULL;
         list_push_back(to, n);
@@ -328,6 +343,24 @@ void backend_tick(struct backend *b, uint64_t now_us)
 }
 
 /* ---- small accessors ---- */
+
+void backend_view(const struct backend *b, struct backend_view *ret_view)
+{
+    CHECK_OBJ(b, BACKEND_MAGIC);
+    *ret_view = (struct backend_view){
+        .name = b->name,
+        .endpoint = b->endpoint,
+        .state = b->state,
+        .is_retired = b->is_retired,
+        .weight = b->load.weight,
+        .slots = b->load.slots,
+        .window = b->window,
+        .in_flight = b->load.in_flight,
+        .service_us = b->load.service_us,
+        .up_since_us = b->state >= BACKEND_UP ? b->up_since_us : 0,
+        .stats = b->stats,
+    };
+}
 
 const char *backend_name(const struct backend *b)
 {

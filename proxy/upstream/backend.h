@@ -24,6 +24,26 @@ enum backend_state {
 const char *backend_state_name(enum backend_state state);
 bool backend_state_may_become(enum backend_state from, enum backend_state to);
 
+struct backend_stats {
+#define STAT(name, help) uint64_t name;
+#include "proxy/upstream/backend_stats.def"
+#undef STAT
+};
+
+/* What there is to say about a backend. The texts live as long as it. */
+struct backend_view {
+    const char *name, *endpoint;
+    enum backend_state state;
+    bool is_retired;
+    uint32_t weight;
+    uint32_t slots;       /* requests it runs at once; 0: not known */
+    uint32_t window;      /* granted */
+    uint32_t in_flight;   /* requests there */
+    uint64_t service_us;  /* average time in the application; 0: not known */
+    uint64_t up_since_us; /* clock.h; 0: not up */
+    struct backend_stats stats;
+};
+
 /* Copies name and endpoint, which link_check_endpoint has accepted. Connects at once.
  */
 MUST_CHECK struct backend *
@@ -38,6 +58,9 @@ void backend_retire(struct backend *b);
  * of the backend's messages is read. */
 void backend_lose(struct backend *b, enum err err, const char *why);
 
+/* 0 to WEIGHT_MAX. */
+void backend_set_weight(struct backend *b, uint32_t weight);
+
 /* The request leaves with the next flush; within the window only. */
 void backend_send_request(struct backend *b, struct ticket *t, uint64_t now_us);
 /* The batch leaves as one message, or waits for room in the link. */
@@ -48,6 +71,7 @@ bool backend_recheck(struct backend *b);
 /* About every 100 ms: silence, back-off, a blocked link. */
 void backend_tick(struct backend *b, uint64_t now_us);
 
+void backend_view(const struct backend *b, struct backend_view *ret_view);
 const char *backend_name(const struct backend *b);
 enum backend_state backend_state(const struct backend *b);
 bool backend_takes_requests(const struct backend *b);

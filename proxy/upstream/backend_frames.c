@@ -196,6 +196,11 @@ static void part_with(struct backend *b, struct ticket *t)
     b->returns = 0;
 }
 
+static void note_status(struct backend *b, int status)
+{
+    b->stats.errors += status >= 500;
+}
+
 static void on_response(struct backend *b, struct ticket *t, const struct frame *f)
 {
     if (t->head_seen) {
@@ -204,6 +209,7 @@ static void on_response(struct backend *b, struct ticket *t, const struct frame 
     }
     struct pool *pool = b->pool;
     t->head_seen = true;
+    note_status(b, f->response.status);
     part_with(b, t);
     /* The exchange may refuse what it sees, which ends the ticket. */
     bool gone = false;
@@ -223,6 +229,7 @@ static void on_head(struct backend *b, struct ticket *t, const struct frame *f)
         return;
     }
     t->head_seen = true;
+    note_status(b, f->response.status);
     t->events->head(t, &f->response, false);
 }
 
@@ -333,6 +340,7 @@ static void on_abort(struct backend *b, struct ticket *t, const struct frame *f)
     /* Whatever the app server takes for its client: ours is here. */
     if (reason == ERR_NONE || reason == ERR_CLIENT_GONE || reason == ERR_WRITE_STALLED)
         reason = ERR_APP_FAILED;
+    note_status(b, err_status(reason));
     part_with(b, t);
     pool_fail(b->pool, t, reason, f->stop.text);
 }
@@ -358,6 +366,7 @@ static void on_return(struct backend *b, struct ticket *t, const struct frame *f
     b->returns = returns;
     rest_if_useless(b);
     pool->stats.returned++;
+    b->stats.returned++;
     if (f->stop.reason == ERR_REQUEST_TIMEOUT) {
         pool_fail(pool, t, ERR_REQUEST_TIMEOUT, SLICE(""));
     } else if (t->is_replayable || t->body_sent == 0) {

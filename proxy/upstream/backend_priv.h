@@ -66,6 +66,7 @@ struct backend {
      */
     struct load load; /* in_flight: entries of the table */
     uint32_t window;  /* granted */
+    bool is_counted;  /* in pool->up */
     struct table streams;
     struct list sent;
     uint32_t next_stream;
@@ -79,6 +80,8 @@ struct backend {
     struct list backlog; /* parcels; empty unless the link is full */
     bool must_recheck;   /* something was sent: the link's descriptor may have missed
                             input */
+
+    struct backend_stats stats;
 
     /* health */
     uint64_t heard_us;  /* the last message */

@@ -161,6 +161,7 @@ void backend_send_request(struct backend *b, struct ticket *t, uint64_t now_us)
     b->load.in_flight++;
     b->pool->sent++;
     b->pool->stats.sent++;
+    b->stats.requests++;
     backend_update_load(b);
 
     frame_set_stream(t->frame.data + t->frame.start, stream);

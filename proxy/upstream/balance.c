@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * The set of loads that would take a request: an array for choosing at random in
- * constant time (the last one fills the gap of one that leaves), and a stack of the
- * idle ones. */
+ * The set of loads that would take a request: an array (the last one fills the gap of
+ * one that leaves), and a list of the idle ones. */
 #include "proxy/upstream/balance.h"
 
 #include <string.h>
 
 #include "protocol/base/mem.h"
 
-static const struct balancer *const balancers[] = {&balance_least_load};
+static const struct balancer *const balancers[] = {&balance_least_load,
+                                                   &balance_round_robin};
 
-void balance_init(struct balance_set *set, uint64_t seed)
+void balance_init(struct balance_set *set,
+                  const struct balancer *balancer,
+                  uint64_t seed)
 {
-    *set = (struct balance_set){.random = seed | 1};
+    *set = (struct balance_set){.balancer = balancer, .random = seed | 1};
     list_init(&set->idle);
 }
 
@@ -24,7 +26,15 @@ void balance_fini(struct balance_set *set)
 
 void load_init(struct load *load)
 {
-    *load = (struct load){.place = LOAD_NOT_READY};
+    *load = (struct load){.weight = WEIGHT_DEFAULT, .place = LOAD_NOT_READY};
+}
+
+static void put(struct balance_set *set, struct load *load, uint32_t place)
+{
+    load->place = place;
+    set->ready[place] = load;
+    if (set->balancer->order != NULL)
+        set->balancer->order(set, place);
 }
 
 static void enter(struct balance_set *set, struct load *load)
@@ -33,15 +43,14 @@ static void enter(struct balance_set *set, struct load *load)
         set->cap = set->cap == 0 ? 8 : 2 * set->cap;
         set->ready = mem_realloc(set->ready, set->cap * sizeof(struct load *));
     }
-    load->place = set->count++;
-    set->ready[load->place] = load;
+    put(set, load, set->count++);
 }
 
 static void leave(struct balance_set *set, struct load *load)
 {
     struct load *last = set->ready[--set->count];
-    set->ready[load->place] = last;
-    last->place = load->place;
+    if (last != load)
+        put(set, last, load->place);
     load->place = LOAD_NOT_READY;
     if (set->warm == load)
         set->warm = NULL;
@@ -49,6 +58,7 @@ static void leave(struct balance_set *set, struct load *load)
 
 void balance_update(struct balance_set *set, struct load *load, bool is_ready)
 {
+    is_ready = is_ready && load->weight != 0;
     bool was_ready = load->place != LOAD_NOT_READY;
     if (is_ready && !was_ready)
         enter(set, load);
@@ -58,8 +68,10 @@ void balance_update(struct balance_set *set, struct load *load, bool is_ready)
     bool is_idle = is_ready && load->in_flight == 0;
     if (!is_idle)
         node_leave(&load->idle);
-    else if (!node_is_linked(&load->idle))
+    else if (!node_is_linked(&load->idle) && load->turn > 0)
         list_push_front(&set->idle, &load->idle);
+    else if (!node_is_linked(&load->idle))
+        list_push_back(&set->idle, &load->idle);
 }
 
 /* xorshift64: the choice needs to be spread, not secret. */
@@ -81,16 +93,14 @@ const struct balancer *balance_find(const char *name)
     return NULL;
 }
 
-struct load *balance_pick(const struct balancer *balancer,
-                          struct balance_set *set,
-                          struct load *avoid)
+struct load *balance_pick(struct balance_set *set, struct load *avoid)
 {
     if (set->count == 0)
         return NULL;
     bool is_away = avoid != NULL && avoid->place != LOAD_NOT_READY && set->count > 1;
     if (is_away)
         balance_update(set, avoid, false);
-    struct load *picked = balancer->pick(set);
+    struct load *picked = set->balancer->pick(set);
     set->warm = picked;
     if (is_away)
         balance_update(set, avoid, true);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Which backend gets the next request. The set holds the loads of those that would take
- * one now; a policy only picks among them. Knows nothing of links or frames, and costs
- * the same with two backends as with two hundred. */
+ * one now; a policy only picks among them. Knows nothing of links or frames. A choice
+ * costs the same with two backends as with a thousand, or log n. */
 #ifndef UPSTREAM_BALANCE_H
 #define UPSTREAM_BALANCE_H
 
@@ -11,47 +11,62 @@
 #include "protocol/base/check.h"
 #include "protocol/base/queue.h"
 
-enum { LOAD_NOT_READY = UINT32_MAX };
+enum {
+    LOAD_NOT_READY = UINT32_MAX,
+    WEIGHT_DEFAULT = 100,
+    WEIGHT_MAX = 256,
+};
 
 /* Embedded in a backend. */
 struct load {
     uint32_t in_flight;  /* requests of this edge thread that are there */
     uint32_t slots;      /* requests it runs at once; 0: not known */
     uint64_t service_us; /* average time in the application; 0: not known */
+    uint32_t weight;     /* its share next to the others', 0 to WEIGHT_MAX; 0: nothing
+                            new goes there */
     uint32_t place;      /* in ready[], or LOAD_NOT_READY; owned by the set */
+    uint32_t turn;       /* least_load: requests left before it is another one's turn */
+    uint64_t pass;       /* round_robin: its next turn, in virtual time */
     struct node idle;    /* in the set's idle list; owned by the set */
 };
 
+struct balancer;
+
 struct balance_set {
-    struct load **ready; /* in no order */
+    const struct balancer *balancer;
+    struct load **ready; /* in the policy's order */
     uint32_t count, cap;
-    struct list idle;  /* nothing is in flight there; the last to become so first */
+    struct list idle;  /* nothing is in flight there; in the order of their turns */
     struct load *warm; /* the last one picked; NULL: it takes no more */
+    uint64_t pass;     /* round_robin: the virtual time */
     uint64_t random;
 };
-
-void balance_init(struct balance_set *set, uint64_t seed);
-void balance_fini(struct balance_set *set);
-void load_init(struct load *load);
-
-/* Says whether the load would take a request now. Called after each change of
- * in_flight, too. Does nothing when nothing changed. */
-void balance_update(struct balance_set *set, struct load *load, bool is_ready);
-uint64_t balance_random(struct balance_set *set);
 
 struct balancer {
     const char *name;
     /* One of a set that is not empty. */
     struct load *(*pick)(struct balance_set *set);
+    /* ready[place] is new there: ready[] is put in order again. NULL: any order does.
+     */
+    void (*order)(struct balance_set *set, uint32_t place);
 };
 
 /* NULL: no such policy. The first of the table is the default: balance_find(NULL). */
 const struct balancer *balance_find(const char *name);
-/* As the policy says, but not `avoid` when there is another. NULL: the set is empty. */
-struct load *balance_pick(const struct balancer *balancer,
-                          struct balance_set *set,
-                          struct load *avoid);
 
-extern const struct balancer balance_least_load;
+void balance_init(struct balance_set *set,
+                  const struct balancer *balancer,
+                  uint64_t seed);
+void balance_fini(struct balance_set *set);
+void load_init(struct load *load);
+
+/* Says whether the load would take a request now. Called after each change of
+ * in_flight and weight, too. Does nothing when nothing changed. */
+void balance_update(struct balance_set *set, struct load *load, bool is_ready);
+uint64_t balance_random(struct balance_set *set);
+/* As the policy says, but not `avoid` when there is another. NULL: the set is empty. */
+struct load *balance_pick(struct balance_set *set, struct load *avoid);
+
+extern const struct balancer balance_least_load, balance_round_robin;
 
 #endif

@@ -25,9 +25,10 @@ struct pool *pool_new(struct event_base *base,
     list_init(&pool->backends);
     list_init(&pool->touched);
     list_init(&pool->queue);
-    pool->balancer = balance_find(NULL);
     uint64_t now_us = clock_now_us();
-    balance_init(&pool->ready, options->instance ^ now_us);
+    balance_init(&pool->ready,
+                 options->balancer != NULL ? options->balancer : balance_find(NULL),
+                 options->instance ^ now_us);
     retry_init(&pool->retries, options->retry_budget_percent);
     /* An app server must not take this process for the one before. */
     pool->epoch = options->instance ^ (now_us << 20);
@@ -107,6 +108,22 @@ bool pool_remove(struct pool *pool, const char *name)
     return true;
 }
 
+bool pool_set_weight(struct pool *pool, const char *name, uint32_t weight)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    struct backend *b = find_backend(pool, name);
+    if (b != NULL)
+        backend_set_weight(b, weight);
+    return b != NULL;
+}
+
+void pool_each(struct pool *pool, void (*each)(struct backend *b, void *arg), void *arg)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    LIST_FOREACH(&pool->backends, n)
+        each(backend_of_node(n), arg);
+}
+
 /* ---- tickets in and out of the queue ---- */
 
 void pool_idle(struct pool *pool, struct ticket *t)
@@ -161,7 +178,7 @@ void pool_submit(struct pool *pool, struct ticket *t)
     }
     /* Straight to a backend, unless others wait already. */
     if (list_is_empty(&pool->queue) && pool->ready.count != 0) {
-        struct load *load = balance_pick(pool->balancer, &pool->ready, NULL);
+        struct load *load = balance_pick(&pool->ready, NULL);
         backend_send_request(backend_of_load(load), t, now_us);
         return;
     }
@@ -188,7 +205,7 @@ static bool dispatch(struct pool *pool, uint64_t now_us)
             continue;
         }
         struct load *avoid = t->avoid == NULL ? NULL : backend_load(t->avoid);
-        struct load *load = balance_pick(pool->balancer, &pool->ready, avoid);
+        struct load *load = balance_pick(&pool->ready, avoid);
         pool_idle(pool, t);
         backend_send_request(backend_of_load(load), t, now_us);
         any = true;
@@ -256,11 +273,7 @@ uint32_t pool_busy(const struct pool *pool)
 uint32_t pool_up(const struct pool *pool)
 {
     CHECK_OBJ(pool, POOL_MAGIC);
-    uint32_t up = 0;
-    for (struct node *n = pool->backends.head.next; n != &pool->backends.head;
-         n = n->next)
-        up += backend_takes_requests(backend_of_node(n));
-    return up;
+    return pool->up;
 }
 
 bool pool_is_asgi(const struct pool *pool)

@@ -11,12 +11,14 @@
 #include "protocol/base/check.h"
 #include "protocol/base/error.h"
 #include "protocol/link.h"
+#include "proxy/upstream/balance.h"
 #include "proxy/upstream/ticket.h"
 
 struct event_base;
 
 struct pool_options {
-    uint32_t max_queue; /* tickets waiting */
+    const struct balancer *balancer; /* NULL: the default policy */
+    uint32_t max_queue;              /* tickets waiting */
     uint64_t heartbeat_timeout_us;
     uint32_t retry_budget_percent; /* of requests over the last 10 s, at least 3 */
     uint64_t window_bytes; /* --response-buffer: towards this proxy, per stream */
@@ -39,6 +41,13 @@ MUST_CHECK bool pool_drain(struct pool *pool, const char *name);
 /* Closes it now: what runs there is settled by the started rule. False: no such name.
  */
 MUST_CHECK bool pool_remove(struct pool *pool, const char *name);
+/* Its share next to the others', 0 to WEIGHT_MAX; 0: what runs there ends, nothing new.
+ * False: no such name. */
+MUST_CHECK bool pool_set_weight(struct pool *pool, const char *name, uint32_t weight);
+/* Calls `each` with every backend, in the order they were added. */
+void pool_each(struct pool *pool,
+               void (*each)(struct backend *b, void *arg),
+               void *arg);
 
 /* Called by the edge at the end of each loop turn: dispatches what waits, sends the
  * batches, and re-reads every link that was touched (the ZMQ_FD rule). True: input is
@@ -56,17 +65,9 @@ bool pool_is_asgi(const struct pool *pool);
 
 /* Counters since pool_new. */
 struct pool_stats {
-    uint64_t requests; /* submitted */
-    uint64_t sent;     /* REQUEST frames, repeated ones included */
-    uint64_t returned; /* handed back by a backend */
-    uint64_t requeued; /* never started where they were: queued again */
-    uint64_t retried;  /* started or unknown: once more within the budget */
-    uint64_t lost;     /* failed with BACKEND_LOST */
-    uint64_t queue_full, queue_timeout;
-    uint64_t unknown_stream; /* frames for a stream that is not there any more */
-    uint64_t stale_epoch;    /* frames of an old connection */
-    uint64_t bad_frames;     /* links closed for breaking the protocol */
-    uint64_t messages_out, messages_in, frames_in;
+#define STAT(name, help) uint64_t name;
+#include "proxy/upstream/pool_stats.def"
+#undef STAT
 };
 const struct pool_stats *pool_stats(const struct pool *pool);
 

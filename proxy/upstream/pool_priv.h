@@ -19,7 +19,7 @@ struct pool {
     struct list queue;   /* tickets, TICKET_QUEUED; the front goes first */
     uint32_t queued;     /* tickets in that state, on the queue or about to be failed */
     uint32_t sent;       /* tickets, TICKET_SENT */
-    const struct balancer *balancer;
+    uint32_t up;         /* backends that take requests */
     struct balance_set ready; /* backends that would take a request now */
     struct retry_budget retries;
     struct pool_stats stats;

@@ -34,3 +34,8 @@ add_unit_test(proxy/http/test_listener LIBS edge_rig)
 add_unit_test(proxy/test_answer LIBS proxy_edge)
 add_unit_test(proxy/test_turn LIBS proxy_edge)
 add_unit_test(proxy/test_edge LIBS proxy_control)
+
+# Run by hand, from an optimized build (preset release).
+add_executable(bench_balance EXCLUDE_FROM_ALL bench/micro/bench_balance.c)
+target_link_libraries(bench_balance PRIVATE proxy_upstream)
+set_target_properties(bench_balance PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bench")

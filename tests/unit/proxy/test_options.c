@@ -97,6 +97,7 @@ static void what_cannot_be_is_refused_with_a_remedy(void **state)
         {{"--backend", "ipc:///x", "--heartbeat-timeout", "0"}, "from 0.5"},
         {{"--backend", "ipc:///x", "--response-buffer", "1"}, "from 65536"},
         {{"--backend", "ipc:///x", "--retry-budget", "101"}, "from 0 to 100"},
+        {{"--backend", "ipc:///x", "--balance", "best"}, "least_load or round_robin"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -199,6 +199,77 @@ static void the_pause_grows_with_every_bad_connection(void **state)
     end(&f, &a);
 }
 
+static void view_of(struct backend *b, void *arg)
+{
+    backend_view(b, arg);
+}
+
+static void write_weights(struct backend *b, void *arg)
+{
+    struct backend_view view;
+    backend_view(b, &view);
+    char *to = arg;
+    sprintf(to + strlen(to), "%s=%u/%llu ", view.name, view.weight,
+            (unsigned long long)view.stats.requests);
+}
+
+static void a_weight_of_nothing_gets_nothing_new(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct asker old, new, late;
+    (void)begin(&f, &old, "GET");
+    assert_false(pool_set_weight(f.pool, "b7", 1));
+    assert_true(pool_set_weight(f.pool, "b0", 0));
+    ask(&f, &new, "GET");
+    assert_string_equal(new.heard, "");
+    app_respond(&f.apps[0], 1, "x");
+    UNTIL(&f, strcmp(old.heard, "sent head 200 x done") == 0);
+    fixture_up(&f, 1, 4);
+    UNTIL(&f, f.apps[1].count == 1);
+    assert_true(pool_set_weight(f.pool, "b0", 1000));
+    assert_true(pool_set_weight(f.pool, "b1", 0));
+    ask(&f, &late, "GET");
+    UNTIL(&f, f.apps[0].count == 2);
+
+    char weights[64] = "";
+    pool_each(f.pool, write_weights, weights);
+    assert_string_equal(weights, "b0=256/2 b1=0/1 ");
+    asker_fini(&new);
+    asker_fini(&late);
+    end(&f, &old);
+}
+
+static void a_backend_counts_what_goes_wrong(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct asker ok, bad, failed, streamed;
+    struct app *app = begin(&f, &ok, "GET");
+    ask(&f, &bad, "GET");
+    ask(&f, &failed, "GET");
+    ask(&f, &streamed, "GET");
+    UNTIL(&f, app->count == 4);
+    app_respond(app, 1, "x");
+    APP_SAY(app, frame_pack_response, 2, 500, SLICE(""), HEADERS_NONE, SLICE("oops"));
+    APP_SAY(app, frame_pack_abort, 3, ERR_APP_FAILED, SLICE(""));
+    APP_SAY(app, frame_pack_head, 4, 599, SLICE(""), HEADERS_NONE, false, 0);
+    UNTIL(&f, strcmp(streamed.heard, "sent head 599") == 0);
+    link_free(&app->link);
+    UNTIL(&f, pool_busy(f.pool) == 0);
+    struct backend_view view;
+    pool_each(f.pool, view_of, &view);
+    assert_int_equal(view.stats.requests, 4);
+    assert_int_equal(view.stats.errors, 3);
+    assert_int_equal(view.stats.lost, 1);
+    assert_int_equal(view.state, BACKEND_CONNECTING);
+    assert_int_equal(view.up_since_us, 0);
+    asker_fini(&bad);
+    asker_fini(&failed);
+    asker_fini(&streamed);
+    end(&f, &ok);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +283,8 @@ int main(void)
         cmocka_unit_test(a_window_of_zero_stops_requests_until_it_opens),
         cmocka_unit_test(it_works_within_one_process_too),
         cmocka_unit_test(the_pause_grows_with_every_bad_connection),
+        cmocka_unit_test(a_weight_of_nothing_gets_nothing_new),
+        cmocka_unit_test(a_backend_counts_what_goes_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
