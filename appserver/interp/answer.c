@@ -138,10 +138,12 @@ enum err answer_write(struct answer *a, struct slice chunk)
 enum err answer_send_head(struct answer *a)
 {
     ASSERT(a->state == ANSWER_STARTED);
-    finish_fields(a, false, 0);
+    bool is_bodyless = answer_is_bodyless(a);
+    finish_fields(a, a->has_length && is_bodyless, a->length);
     a->state = ANSWER_HEAD;
     return request_head(a->request, a->status, buf_slice(&a->reason),
-                        buf_slice(&a->headers), a->has_length, a->length);
+                        buf_slice(&a->headers), a->has_length && !is_bodyless,
+                        a->length);
 }
 
 enum err answer_end(struct answer *a)

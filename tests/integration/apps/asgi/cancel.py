@@ -14,9 +14,6 @@ async def application(scope, receive, send):
         return await reply(send, SEEN)
     try:
         await receive()
-        if where == "started":
-            await send({"type": "http.response.start", "status": 200})
-            await send({"type": "http.response.body", "body": b"some", "more_body": True})
         if where == "receive":
             await receive()
         await asyncio.sleep(1000)

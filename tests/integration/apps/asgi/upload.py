@@ -6,7 +6,7 @@ import hashlib
 
 from apps.asgi.reply import reply
 
-SEEN = {"bytes": 0, "pieces": 0, "largest": 0}
+SEEN = {}
 GO = asyncio.Event()
 
 
@@ -16,7 +16,7 @@ async def application(scope, receive, send):
     if scope["path"].endswith("/go"):
         GO.set()
         return await reply(send, b"gone")
-    SEEN.update(bytes=0, pieces=0, largest=0)
+    SEEN.update(bytes=0, pieces=0, largest=0, left=False)
     if scope["query_string"] == b"pause":
         GO.clear()
         await GO.wait()
