@@ -27,4 +27,4 @@ add_test(NAME proxy/http/compare_parsers
   COMMAND "${BANYAN_PYTHON}" "${CMAKE_CURRENT_SOURCE_DIR}/unit/proxy/http/compare_parsers.py"
   $<TARGET_FILE:http_verdict>)
 set_tests_properties(proxy/http/compare_parsers PROPERTIES
-  LABELS unit TIMEOUT 60 SKIP_RETURN_CODE 77)
+  LABELS unit TIMEOUT 300 SKIP_RETURN_CODE 77)

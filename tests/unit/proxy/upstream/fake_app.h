@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "protocol/base/clock.h"
@@ -261,12 +262,20 @@ static inline void fixture_turn(struct fixture *f)
         app_poll(&f->apps[i]);
 }
 
-/* Turns until it holds; gives up after some seconds. */
+/* Not the pool's clock, which stands. */
+static inline time_t real_seconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+/* Turns until it holds; gives up after a minute. */
 #define UNTIL(f, condition)                                                            \
     do {                                                                               \
-        int turns_ = 0;                                                                \
+        time_t end_ = real_seconds() + 60;                                             \
         while (!(condition)) {                                                         \
-            if (turns_++ == 10000)                                                     \
+            if (real_seconds() > end_)                                                 \
                 fail_msg("never came true: %s", #condition);                           \
             fixture_turn(f);                                                           \
             usleep(300);                                                               \
@@ -374,8 +383,10 @@ static inline bool on_file(struct ticket *t, const struct frame_file *file)
 
 static inline void on_ws(struct ticket *t, const struct frame_ws *ws)
 {
-    static const char *const names[] = {
-        [WS_ACCEPT] = "accept", [WS_TEXT] = "text", [WS_BINARY] = "binary", [WS_CLOSE] = "close"};
+    static const char *const names[] = {[WS_ACCEPT] = "accept",
+                                        [WS_TEXT] = "text",
+                                        [WS_BINARY] = "binary",
+                                        [WS_CLOSE] = "close"};
     hear(t, "%s %.*s%s", names[ws->op], SLICE_FMT(ws->data),
          ws->op != WS_ACCEPT && ws->op != WS_CLOSE && !ws->fin ? "+" : "");
 }
