@@ -22,6 +22,9 @@ from test_second_backend import Pair, pattern
 from ws_talk import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Closed, WebSocket, frame
 
 MIB = 1 << 20
+# AddressSanitizer keeps what was freed for a while.
+IS_ASAN = "asan" in os.environ.get("BANYAN_BIN", "") + os.environ.get("BANYAN_PRESET", "")
+BOUND_KIB = (40 if IS_ASAN else 8) * 1024
 DEFLATE = [("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]
 
 
@@ -467,7 +470,7 @@ def test_a_bomb_is_stopped_at_the_limit(pair):
     with pair.socket(fields=DEFLATE) as ws:
         ws.send_frame(BINARY, deflated(bytes(200 * MIB)), rsv=4)
         expect_fail(ws, 1009)
-    assert pair.rss_kib() - before < 20 * 1024
+    assert pair.rss_kib() - before < BOUND_KIB
 
 
 @pytest.mark.parametrize("data", [b"\x07", b"Hello", deflated(pattern(100))[:-3]])
@@ -557,7 +560,7 @@ def test_an_application_that_does_not_read_stops_the_client(pair):
             except TimeoutError:
                 break
         assert sent < 60 * MIB, "nobody took all that"
-        assert pair.rss_kib() - before < 8 * 1024
+        assert pair.rss_kib() - before < BOUND_KIB
         flag.touch()
         ws.socket.settimeout(20)
         if sent % len(data):
@@ -566,13 +569,13 @@ def test_an_application_that_does_not_read_stops_the_client(pair):
 
 
 def test_a_client_that_does_not_read_stops_the_application(pair):
-    note, target = pair.noted("/ws/flood?bytes=1000000&messages=40")
+    note, target = pair.noted("/ws/flood?bytes=1000000&messages=80")
     before = pair.rss_kib()
     with pair.socket(target, receive_buffer=65536) as ws:
         time.sleep(1)
         assert lines_of(note) == []
-        assert pair.rss_kib() - before < 8 * 1024
-        for _ in range(40):
+        assert pair.rss_kib() - before < BOUND_KIB
+        for _ in range(80):
             assert len(ws.get()) == 1000000
         assert pair.told("sent", note) == ["sent"]
         assert ws.leave()[0] == 1000
@@ -700,5 +703,4 @@ def test_idle_ones_cost_little(start):
     each = (pair.rss_kib() - before) / len(more)
     for ws in first + more:
         ws.close()
-    if "asan" not in os.environ.get("BANYAN_PRESET", ""):
-        assert each < 3.5, f"{each} KiB"
+    assert IS_ASAN or each < 3, f"{each} KiB"

@@ -48,6 +48,7 @@ struct app {
     const char *page_path;
     int page_slot;
     const char *interface; /* NULL: wsgi */
+    uint32_t own_features;
     uint64_t window_bytes;
     uint32_t messages, hellos, byes;
     uint32_t features; /* that the proxy named */
@@ -93,6 +94,7 @@ static inline void app_say_hello(struct app *app)
         .role = SLICE("app"),
         .instance = APP_INSTANCE,
         .clock_us = 1,
+        .features = app->own_features,
         .window_bytes = app->window_bytes,
         .inline_bytes = FRAME_MAX_INLINE_BODY,
         .has_app = true,
@@ -135,6 +137,11 @@ static inline void app_note(struct app *app, const struct frame *f, struct slice
         break;
     case FRAME_FILED:
         s->taken = f->taken;
+        break;
+    case FRAME_WS:
+        snprintf(s->text, sizeof s->text, "%d %.*s", f->ws.op,
+                 f->ws.data.len < 32 ? (int)f->ws.data.len : 32, f->ws.data.ptr);
+        s->bytes = f->ws.data.len;
         break;
     default:
         break;
