@@ -243,6 +243,7 @@ static enum turn accept(struct conn *c, PyObject *message)
     answer_fini(a); /* an idle WebSocket holds no memory */
     a->state = ANSWER_DONE;
     c->state = WS_STATE_OPEN;
+    operation_wake(&c->receivers); /* who waited for the client to leave */
     server_flush_soon(c->server);
     return TURN_DONE;
 }
