@@ -81,6 +81,7 @@ struct core {
     pthread_mutex_t lock;
     pthread_cond_t drained; /* state became CORE_DRAINED */
     enum core_state state;
+    bool said_bye;          /* about to be drained: nothing can be started any more */
     struct list inbox;      /* request.node: not started, in the order they came */
     struct list idle;       /* worker.idle: asleep, the hottest first */
     struct list busy;       /* worker.node: inside a handler */

@@ -171,7 +171,7 @@ static void admit(struct intake *in, struct request *r)
     bool was_hit = p->credit.hit;
     bool admitted = credit_admits(&p->credit, inside);
     /* It crossed the DRAIN. Workers may be gone; a loop is not before it is drained. */
-    bool may_run = core->options.is_loop && core->state == CORE_DRAINING;
+    bool may_run = core->options.is_loop && !core->said_bye;
     if (core->state != CORE_SERVING && !(may_run && body_is_coming(r))) {
         inbox_return(r, ERR_SHUTTING_DOWN);
         return;

@@ -118,6 +118,14 @@ bool core_is_draining(const struct core *core)
     return atomic_load(&core->drain_asked);
 }
 
+bool core_is_drained(struct core *core)
+{
+    core_lock(core);
+    bool is_drained = core->state == CORE_DRAINED;
+    core_unlock(core);
+    return is_drained;
+}
+
 void loop_tell(struct request *r, unsigned what)
 {
     struct loop *loop = &r->core->loop;

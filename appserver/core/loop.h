@@ -73,6 +73,10 @@ bool core_loop_has_pending(const struct core *core);
  * way already. core_wait_drained holds once all are finished and everything is out. */
 bool core_is_draining(const struct core *core);
 
+/* any: core_wait_drained would say so at once. The descriptor becomes readable when
+ * this turns true. */
+bool core_is_drained(struct core *core);
+
 /* any: a pointer of the embedder's own, NULL at NEWS_STARTED. */
 void request_set_owner(struct request *r, void *owner);
 void *request_owner(const struct request *r);

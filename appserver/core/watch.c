@@ -428,9 +428,12 @@ void watch_end_drain(struct core *core)
     if (core->running > 0 || core->waiting > 0 || outbox_is_pending(&core->outbox) ||
         outbox_is_stuck(&core->outbox))
         return;
+    core->said_bye = true;
     peers_bye(core);
     flush_unlocked(core);
     core->state = CORE_DRAINED;
+    if (core->options.is_loop)
+        loop_rouse(core);
     (void)pthread_cond_broadcast(&core->drained);
 }
 

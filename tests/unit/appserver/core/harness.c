@@ -42,6 +42,8 @@ void app_start(struct app *a)
     assert_int_equal(core_new(&a->options, &a->events, &a->core), ERR_NONE);
     for (unsigned i = 0; i < a->options.threads; i++)
         app_add_worker(a);
+    while (app_stats(a).workers < a->options.threads)
+        (void)usleep(1000);
 }
 
 void app_add_worker(struct app *a)

@@ -60,7 +60,7 @@ struct proxy {
     struct link *link;
     uint64_t epoch;
     uint64_t old_epoch; /* of a link before on this connection: passed over; 0: none */
-    struct buf out;              /* frames not sent yet */
+    struct buf out;     /* frames not sent yet */
     struct link_message message; /* being read */
     bool has_message;
     struct slice rest;

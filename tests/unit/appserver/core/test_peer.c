@@ -240,6 +240,23 @@ static void nothing_is_heard_before_hello(void **state)
     }
 }
 
+/* Asks until it is answered: a request may come back while those of a proxy that is
+ * gone hold the slots. Returns its stream. */
+static uint32_t be_served(struct proxy *p)
+{
+    struct frame f = {.kind = FRAME_RETURN};
+    uint32_t stream = 0;
+
+    while (f.kind == FRAME_RETURN) {
+        proxy_request(p, ++stream, "/hello");
+        proxy_send(p);
+        proxy_next(p, &f);
+    }
+    assert_int_equal(f.kind, FRAME_RESPONSE);
+    assert_int_equal(f.stream, stream);
+    return stream;
+}
+
 /* What a DEALER had written for a process before this one arrives first. */
 static void a_hello_of_another_epoch_begins_the_link_anew(void **state)
 {
@@ -262,9 +279,7 @@ static void a_hello_of_another_epoch_begins_the_link_anew(void **state)
     assert_false(p.bye);
     /* Of the first link nothing is left: its request is answered to nobody. */
     gate_open(&gate);
-    proxy_request(&p, 1, "/hello");
-    proxy_send(&p);
-    (void)proxy_expect_response(&p, 1);
+    (void)be_served(&p);
     assert_false(proxy_try_next(&p, 1000, &f));
     assert_int_equal(app_stats(&a).bad_frames, 0);
     app_stop(&a);
@@ -371,31 +386,12 @@ static void requests_of_a_dead_proxy_are_dropped(void **state)
     proxy_close(&p);
     gate_open(&gate);
     proxy_open(&p, a.endpoint);
-    proxy_request(&p, 1, "/hello");
-    proxy_send(&p);
-    (void)proxy_expect_response(&p, 1);
+    (void)be_served(&p);
     assert_int_equal(gone, ERR_LINK_DOWN);
     assert_int_equal(app_stats(&a).requests, before + 2);
     assert_int_equal(app_stats(&a).waiting, 0);
     app_stop(&a);
     proxy_close(&p);
-}
-
-/* Asks until it is answered: a request may come back while those of a proxy that is
- * gone hold the slots. Returns its stream. */
-static uint32_t be_served(struct proxy *p)
-{
-    struct frame f = {.kind = FRAME_RETURN};
-    uint32_t stream = 0;
-
-    while (f.kind == FRAME_RETURN) {
-        proxy_request(p, ++stream, "/hello");
-        proxy_send(p);
-        proxy_next(p, &f);
-    }
-    assert_int_equal(f.kind, FRAME_RESPONSE);
-    assert_int_equal(f.stream, stream);
-    return stream;
 }
 
 static void many_proxies_come_and_go(void **state)
