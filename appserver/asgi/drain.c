@@ -88,10 +88,9 @@ static bool start(struct drain *d)
     double rest_s =
         grace_s * REST_PART < REST_MOST_S ? grace_s * REST_PART : REST_MOST_S;
 
-    if (d->server->open == 0) {
-        stop_loop(d);
+    drain_look(d);
+    if (d->is_over)
         return true;
-    }
     if (d->websockets > 0 && !server_call_later(d->server, 0, d->on_tick))
         return false;
     return server_call_later(d->server, grace_s - rest_s, d->on_cut) &&
@@ -100,7 +99,8 @@ static bool start(struct drain *d)
 
 void drain_look(struct drain *d)
 {
-    if (d->server->open == 0)
+    /* An upload that was on its way when the drain began may still be started. */
+    if (d->server->open == 0 && !d->is_over && core_is_drained(d->server->core))
         stop_loop(d);
 }
 

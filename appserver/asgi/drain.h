@@ -15,12 +15,12 @@
 struct server;
 struct drain;
 
-/* Begins; the loop is stopped when nothing is open any more, or by force. NULL: an
- * exception is set. */
+/* Begins; the loop is stopped when nothing is open and the core is drained, or by
+ * force. NULL: an exception is set. */
 struct drain *drain_new(struct server *server);
 void drain_free(struct drain **drain_p);
 
-/* A request ended while draining. */
+/* A request ended while draining, or the core has news. */
 void drain_look(struct drain *drain);
 
 /* The loop was stopped. */

@@ -181,6 +181,8 @@ void server_turn(struct server *s)
         s->drain = drain_new(s);
         if (s->drain == NULL)
             (void)failure_report(NULL, "draining");
+    } else if (s->drain != NULL) {
+        drain_look(s->drain);
     }
 }
 
