@@ -18,7 +18,9 @@ CROWD = 100
 @pytest.fixture
 def site(site_of):
     def make(*options):
-        return site_of("apps.asgi_crowd", "--chdir", str(HERE), "--workers", "2", *options)
+        site = site_of("apps.asgi_crowd", "--chdir", str(HERE), "--workers", "2", *options)
+        until(lambda: len({status(site)["pid"] for _ in range(8)}) == 2, "both processes")
+        return site
 
     return make
 
@@ -117,7 +119,7 @@ def test_a_close_code_says_that_the_service_restarts(site):
 
 
 def test_sighup_moves_everybody_to_the_new_processes(site):
-    site = site("--graceful-timeout", "3")
+    site = site("--graceful-timeout", "2")
     sockets, streams, pids = crowd(site)
     site.process.signal(signal.SIGHUP)
     assert {ws.how_it_ended() for ws in sockets} == {1012}
@@ -129,7 +131,7 @@ def test_sighup_moves_everybody_to_the_new_processes(site):
 
 
 def test_new_clients_are_served_while_a_process_drains(site):
-    site = site("--graceful-timeout", "6")
+    site = site("--graceful-timeout", "2")
     sockets, streams, pids = crowd(site)
     site.process.signal(signal.SIGHUP)
     refused = 0
@@ -149,7 +151,7 @@ def test_sigterm_ends_all_within_its_time(site):
     site = site("--graceful-timeout", "3")
     sockets, streams, pids = crowd(site)
     site.process.signal(signal.SIGTERM)
-    assert {ws.how_it_ended() for ws in sockets} == {1012}
+    assert {ws.how_it_ended() for ws in sockets} <= {1001, 1012}
     assert {stream.how_it_ended() for stream in streams} <= {"cut", "complete"}
     assert site.process.wait() == 0
 

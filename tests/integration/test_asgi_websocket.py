@@ -5,6 +5,7 @@ codes, over real processes, in both hosts of Python and on both event loops."""
 import ast
 import asyncio
 import os
+import signal
 
 import pytest
 import websockets
@@ -248,6 +249,13 @@ def test_a_message_reaches_the_client_before_the_next_is_made(site):
         assert ws.get() == "two"
 
 
+def test_one_task_may_receive_while_another_sends(site):
+    with site.socket("/ws_tasks") as ws:
+        for n in range(20):
+            ws.put(f"{n}")
+            assert ws.get() == f"{n}"
+
+
 # ---- ends ----
 
 
@@ -421,23 +429,28 @@ def test_it_sees_code_and_reason_of_the_close(site):
 # ---- ends of processes ----
 
 
-def test_a_draining_site_tells_its_websockets_1012(site_of):
+def test_a_site_that_stops_tells_its_websockets(site_of):
     site = AsgiSite(site_of, "--graceful-timeout", "3")
     target, key = script("receive", ACCEPT, text("open"), "drain")
     sockets = [site.socket(target) for _ in range(5)]
     assert {ws.get() for ws in sockets} == {"open"}
-    site.process.signal(15)
-    assert {ws.end()[0] for ws in sockets} == {1012}
+    site.process.signal(signal.SIGTERM)
+    assert {ws.end()[0] for ws in sockets} <= {1001, 1012}
     assert site.process.wait() == 0
 
 
-def test_the_application_hears_the_1012_as_well(site_of, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_the_application_hears_it_before_its_shutdown(site_of, tmp_path, number):
     journal = tmp_path / "journal"
-    site = AsgiSite(site_of, "--graceful-timeout", "3", "--env", f"JOURNAL={journal}", application="apps.asgi_journal")
+    options = ["--graceful-timeout", "3", "--env", f"JOURNAL={journal}"]
+    site = AsgiSite(site_of, *options, application="apps.asgi_journal")
+    codes = {1012} if number == signal.SIGHUP else {1001, 1012}
     with site.socket("/") as ws:
         assert ws.get() == "open"
-        site.process.signal(15)
-        assert ws.end()[0] == 1012
-    assert site.process.wait() == 0
+        site.process.signal(number)
+        assert ws.end()[0] in codes
+    until(lambda: "shutdown" in journal.read_text().split("\n"), "the shutdown")
     lines = journal.read_text().splitlines()
-    assert lines.index("disconnect 1012") < lines.index("shutdown")
+    [heard] = [line for line in lines if line.startswith("disconnect")]
+    assert int(heard.split()[1]) in codes
+    assert lines.index(heard) < lines.index("shutdown")

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What ends a connection or a request that takes too long or is too large, and what
-does not: each timeout and limit, with small values."""
+does not: each timeout and limit, with small values. Of times only the least is checked,
+or that one comes long before another: the machine may be busy with other things."""
 
+import select
 import time
 
 import pytest
@@ -23,11 +25,14 @@ from http_talk import (
 )
 
 
+HASTE_S = 1.5
+
+
 @pytest.fixture(scope="module")
 def hasty(sites):
-    """Half a second for everything."""
+    """Little time for everything."""
     names = ["header", "body", "keepalive", "write", "request", "queue"]
-    options = [word for name in names for word in (f"--{name}-timeout", "0.5")]
+    options = [word for name in names for word in (f"--{name}-timeout", str(HASTE_S))]
     return sites("--threads", "4", "--edge-threads", "1", *options)
 
 
@@ -40,7 +45,7 @@ def test_115_a_slow_head_is_408_however_often_a_byte_comes(hasty):
         answer = connection.response()
         assert (answer.status, answer["Connection"]) == (408, "close")
         assert connection.is_closed()
-    assert 0.5 <= clock.seconds < 1.5
+    assert clock.seconds >= HASTE_S
 
 
 def trickle(connection, data, seconds=0.08):
@@ -58,14 +63,14 @@ def trickle(connection, data, seconds=0.08):
 
 def test_115_the_clock_of_a_head_starts_with_its_first_byte(hasty):
     with connect(hasty) as connection:
-        time.sleep(0.35)
+        time.sleep(0.6 * HASTE_S)
         connection.send(GET[:20])
-        time.sleep(0.35)
+        time.sleep(0.6 * HASTE_S)
         connection.send(GET[20:])
         assert connection.response().body == HELLO
-        time.sleep(0.35)  # and anew with each
+        time.sleep(0.6 * HASTE_S)  # and anew with each
         connection.send(GET[:20])
-        time.sleep(0.35)
+        time.sleep(0.6 * HASTE_S)
         connection.send(GET[20:])
         assert connection.response().body == HELLO
 
@@ -76,7 +81,7 @@ def test_115_a_body_that_stops_is_408(hasty):
         answer = connection.response()
         assert (answer.status, answer["Connection"]) == (408, "close")
         assert connection.is_closed()
-    assert 0.5 <= clock.seconds < 1.5
+    assert clock.seconds >= HASTE_S
 
 
 def test_115_408_survives_a_client_that_sends_on(hasty):
@@ -98,28 +103,35 @@ def test_115_a_body_that_was_asked_for_and_does_not_come_is_408(hasty):
         with Clock() as clock:
             assert connection.response().status == 408
             assert connection.is_closed()
-    assert 0.4 <= clock.seconds < 1.5
+    assert clock.seconds >= 0.8 * HASTE_S
     with connect(hasty) as connection:
         assert_usable(connection)
 
 
 def test_115_a_body_that_comes_slowly_is_taken(hasty):
     with connect(hasty) as connection:
-        connection.send(post(steps("read"), "Content-Length: 6"))
-        for byte in b"abcdef":
-            time.sleep(0.25)
+        connection.send(post(steps("read"), "Content-Length: 4"))
+        for byte in b"abcd":
+            time.sleep(0.4 * HASTE_S)
             connection.send(bytes([byte]))
-        assert connection.response().body == b"abcdef"
+        assert connection.response().body == b"abcd"
 
 
 def test_115_a_client_that_reads_nothing_is_cut_off(hasty):
     with connect(hasty, receive_buffer=4096) as connection:
         connection.send(get(steps("send,50000000")))
-        time.sleep(2)
+        wait_for_reset(connection)
         assert end_of(connection) == "reset"
         assert len(connection.buffer) < 50000000
     with connect(hasty) as connection:
         assert_usable(connection)
+
+
+def wait_for_reset(connection):
+    """Without reading, which would make room."""
+    poll = select.poll()
+    poll.register(connection.socket, 0)
+    assert poll.poll(20_000)
 
 
 def test_115_a_client_that_reads_slowly_is_not(hasty):
@@ -129,7 +141,7 @@ def test_115_a_client_that_reads_slowly_is_not(hasty):
         connection.send(get(steps(f"head,{size}", f"send,{size}")))
         assert connection.head().status == 200
         for _ in range(10):
-            time.sleep(0.2)
+            time.sleep(0.2 * HASTE_S)
             assert connection.take_exactly(100_000, [])
         assert connection.take_exactly(size - 10 * 100_000, [])
         assert_usable(connection)
@@ -140,13 +152,13 @@ def test_116_an_idle_connection_is_closed_without_a_word(hasty):
         assert_usable(connection)
         with Clock() as clock:
             assert connection.is_closed()
-    assert 0.4 <= clock.seconds < 1.5
+    assert clock.seconds >= 0.8 * HASTE_S
 
 
 def test_116_a_connection_without_a_request_is_closed_without_a_word(hasty):
     with connect(hasty) as connection, Clock() as clock:
         assert connection.is_closed()
-    assert 0.4 <= clock.seconds < 1.5
+    assert clock.seconds >= 0.8 * HASTE_S
 
 
 def test_without_keep_alive_each_answer_ends_its_connection(sites):
@@ -171,26 +183,26 @@ def test_an_upload_slower_than_its_rate_is_408(sites):
 
 def test_an_answer_that_does_not_begin_is_504(hasty):
     with connect(hasty) as connection, Clock() as clock:
-        connection.send(get(steps("sleep,1")))
+        connection.send(get(steps("sleep,10")))
         answer = connection.response()
         assert (answer.status, answer["Connection"]) == (504, None)
         assert_usable(connection)
-    assert 0.5 <= clock.seconds < 1
+    assert HASTE_S <= clock.seconds < 10
     hasty.wait_log("did not answer in time")
 
 
 def test_an_answer_that_began_may_take_its_time(hasty):
     with connect(hasty) as connection:
-        answer = connection.ask("GET", steps("send,1", "sleep,0.8", "send,1"))
+        answer = connection.ask("GET", steps("send,1", "sleep,2", "send,1"))
         assert (answer.body, answer.is_cut) == (b"xx", False)
 
 
 def test_the_applications_clock_stands_while_a_client_uploads(sites):
-    site = sites("--threads", "2", "--request-timeout", "0.5", "--request-buffer", "0")
+    site = sites("--threads", "2", "--request-timeout", "2", "--request-buffer", "0")
     with connect(site) as connection:
         connection.send(post(steps("read"), "Content-Length: 4"))
         for byte in b"abcd":
-            time.sleep(0.3)
+            time.sleep(0.8)
             connection.send(bytes([byte]))
         answer = connection.response()
         assert (answer.status, answer.body) == (200, b"abcd")
@@ -198,14 +210,14 @@ def test_the_applications_clock_stands_while_a_client_uploads(sites):
 
 @pytest.fixture(scope="module")
 def queueing(sites):
-    return sites(*ONE_THREAD, "--max-queue", "2", "--queue-timeout", "0.5")
+    return sites(*ONE_THREAD, "--max-queue", "2", "--queue-timeout", "2")
 
 
 def test_a_full_queue_is_503_and_so_is_waiting_too_long(queueing):
     """Some wait in the app server, two in the queue, the others nowhere."""
     connections = [connect(queueing) for _ in range(20)]
-    connections[0].send(get(steps("sleep,1.2", "send,1")))
-    time.sleep(0.1)
+    connections[0].send(get(steps("sleep,6", "send,1")))
+    time.sleep(0.2)
     with Clock() as clock:
         for connection in connections[1:]:
             connection.send(GET)
@@ -214,9 +226,9 @@ def test_a_full_queue_is_503_and_so_is_waiting_too_long(queueing):
             answer = connection.response()
             assert answer["Retry-After"] == ("1" if answer.status == 503 else None)
             waited[answer.status].append(clock.passed())
-    late = [seconds for seconds in waited[503] if seconds > 0.4]
-    assert len(late) == 2 and len(waited[503]) > 2 and max(late) < 1
-    assert all(seconds > 0.9 for seconds in waited[200])
+    late = [seconds for seconds in waited[503] if seconds > 1.8]
+    assert len(late) == 2 and len(waited[503]) > 2
+    assert all(seconds > 5 for seconds in waited[200])
     assert connections[0].response().body == b"x"
     for connection in connections:
         assert_usable(connection)
@@ -226,13 +238,13 @@ def test_a_full_queue_is_503_and_so_is_waiting_too_long(queueing):
 def test_without_patience_nobody_waits_in_the_queue(sites):
     site = sites(*ONE_THREAD, "--queue-timeout", "0")
     connections = [connect(site) for _ in range(20)]
-    connections[0].send(get(steps("sleep,0.6", "send,1")))
-    time.sleep(0.1)
+    connections[0].send(get(steps("sleep,5", "send,1")))
+    time.sleep(0.2)
     with Clock() as clock:
         for connection in connections[1:]:
             connection.send(GET)
         assert connections[-1].response().status == 503
-    assert clock.seconds < 0.4
+    assert clock.seconds < 4
     assert connections[0].response().body == b"x"
 
 

@@ -87,7 +87,8 @@ LINE = re.compile(
     r"(?P<client>\S+) - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
     r'"(?P<request>[^"]*)" (?P<status>\d{3}) (?P<sent>\d+) '
     r'"(?P<referer>[^"]*)" "(?P<agent>[^"]*)" rt=(?P<rt>\d+\.\d{6}) '
-    r"qt=(?P<qt>\d+\.\d{6}) rx=(?P<rx>\d+) backend=(?P<backend>\S+) id=(?P<id>\S+)"
+    r"qt=(?P<qt>\d+\.\d{6}) rx=(?P<rx>\d+) "
+    r"pool=(?P<pool>\S+) backend=(?P<backend>\S+) id=(?P<id>\S+)"
 )
 
 
