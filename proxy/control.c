@@ -4,12 +4,14 @@
  * edges report:
  *
  *     SIGTERM, SIGINT   finish what runs and end; a second one ends at once
- *     SIGUSR1           reopen the access log */
+ *     SIGUSR1           reopen the access log
+ *
+ * and on the operator's lines (proxy/admin), which become orders to the edges. */
 #include "proxy/control.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
+#include <event2/event.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -24,15 +26,23 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "protocol/link.h"
+#include "proxy/admin/admin.h"
 #include "proxy/bind.h"
 #include "proxy/edge.h"
 #include "proxy/http/access_log.h"
+#include "proxy/upstream/waker.h"
 
-enum { CONTROL_MAX_EDGES = 64 };
+enum {
+    CONTROL_MAX_EDGES = 64,
+    CONTROL_MORE_BACKENDS = 4096, /* that an operator may add */
+    REPORTS_PER_CALL = 64,
+};
 
 struct edge_thread {
     pthread_t thread;
     struct link *orders; /* our end of the PAIR */
+    struct waker *waker;
+    struct control *control;
     struct edge_options options;
     bool is_ready, is_stopped;
 };
@@ -42,6 +52,9 @@ struct control {
     struct link_context *context;
     struct access_log *access_log;
     struct bind_set *binds;
+    struct event_base *base;
+    struct event *signals;
+    struct admin *admin;
     int signal_fd;
     uint32_t edge_count;
     bool is_stopping, has_failed, is_announced;
@@ -49,7 +62,12 @@ struct control {
 };
 
 static bool open_everything(struct control *c);
+static bool open_admin(struct control *c);
 static void start_edges(struct control *c);
+static void stop_edges(struct control *c);
+static NO_RETURN void end_at_once(struct control *c);
+static void on_signals(evutil_socket_t fd, short what, void *arg);
+static enum waker_result on_reports(void *arg);
 static void serve(struct control *c);
 static void close_everything(struct control *c);
 
@@ -139,9 +157,18 @@ static bool open_everything(struct control *c)
         return false;
     /* A link for each backend of each edge, replaced ones for a moment too, and the
      * PAIRs. */
-    unsigned links = c->edge_count * (2 * (unsigned)o->backend.count + 2);
-    c->context = link_context_new(links);
-    return true;
+    unsigned backends = (unsigned)o->backend.count;
+    if (o->control.count > 0)
+        backends += CONTROL_MORE_BACKENDS;
+    c->context = link_context_new(c->edge_count * (2 * backends + 2));
+    c->base = event_base_new();
+    if (c->base == NULL) {
+        log_error(NULL, "no event loop: %s", strerror(errno));
+        return false;
+    }
+    c->signals = event_new(c->base, c->signal_fd, EV_READ | EV_PERSIST, on_signals, c);
+    ASSERT(c->signals != NULL && event_add(c->signals, NULL) == 0);
+    return open_admin(c);
 }
 
 static void *run_edge(void *arg)
@@ -157,20 +184,52 @@ static void send_order(struct edge_thread *e, const struct edge_order *order)
         log_error(NULL, "cannot reach edge thread %u", e->options.number);
 }
 
-static void send_membership(struct control *c, struct edge_thread *e)
+/* ---- what the admin asks for ---- */
+
+static void on_order(void *owner, uint32_t edge, const struct edge_order *order)
 {
-    for (size_t i = 0; i < c->options->backend.count; i++) {
-        struct proxy_backend b;
-        bool ok = proxy_backend_parse(c->options->backend.items[i], i, &b);
-        ASSERT(ok);
-        struct edge_order order = {.kind = EDGE_ADD};
-        static_assert(sizeof order.name == sizeof b.name, "copied below");
-        static_assert(sizeof order.endpoint == sizeof b.endpoint, "copied below");
-        memcpy(order.name, b.name, sizeof order.name);
-        memcpy(order.endpoint, b.endpoint, sizeof order.endpoint);
-        send_order(e, &order);
-    }
+    struct control *c = owner;
+    send_order(&c->edges[edge], order);
 }
+
+static void on_shut_down(void *owner, enum shutdown_kind kind)
+{
+    struct control *c = owner;
+    if (kind == SHUTDOWN_QUICK)
+        end_at_once(c);
+    stop_edges(c);
+}
+
+static bool on_reopen_logs(void *owner)
+{
+    struct control *c = owner;
+    return c->access_log == NULL || access_log_reopen(c->access_log);
+}
+
+static bool open_admin(struct control *c)
+{
+    struct buf message;
+    struct admin_options options = {
+        .base = c->base,
+        .proxy = c->options,
+        .edge_count = c->edge_count,
+        .listener_names = bind_set_names(c->binds),
+        .listener_count = bind_set_count(c->binds),
+        .owner = c,
+        .order = on_order,
+        .shut_down = on_shut_down,
+        .reopen_logs = on_reopen_logs,
+    };
+    buf_init(&message, 0);
+    c->admin = admin_new(&options, &message);
+    bool ok = c->admin != NULL && admin_listen(c->admin, &message);
+    if (!ok)
+        log_error(NULL, "%.*s", SLICE_FMT(buf_slice(&message)));
+    buf_fini(&message);
+    return ok;
+}
+
+/* ---- edges ---- */
 
 static void start_edges(struct control *c)
 {
@@ -192,7 +251,9 @@ static void start_edges(struct control *c)
             .access_log = c->access_log,
             .instance = instance,
         };
-        send_membership(c, e);
+        e->control = c;
+        e->waker = waker_new(c->base, e->orders, on_reports, e);
+        admin_introduce(c->admin, i);
         ASSERT(pthread_create(&e->thread, NULL, run_edge, &e->options) == 0);
         char name[16];
         (void)snprintf(name, sizeof name, "edge-%u", i);
@@ -214,9 +275,10 @@ static void stop_edges(struct control *c)
 }
 
 /* The edges are cut off where they stand; what must not stay behind is removed. */
-static NO_RETURN void end_at_once(struct control *c)
+static void end_at_once(struct control *c)
 {
-    log_warn(NULL, "second signal: ending at once");
+    log_warn(NULL, "ending at once");
+    admin_free(&c->admin);
     bind_set_free(&c->binds);
     _exit(0);
 }
@@ -261,26 +323,41 @@ static void on_report(struct control *c, struct edge_thread *e, struct slice byt
     case EDGE_FAILED:
         log_error(NULL, "edge thread %u failed", e->options.number);
         e->is_stopped = c->has_failed = true;
+        admin_on_edge_stopped(c->admin, e->options.number);
         stop_edges(c);
         break;
     case EDGE_STOPPED:
         e->is_stopped = true;
+        admin_on_edge_stopped(c->admin, e->options.number);
+        break;
+    case EDGE_SNAPSHOT_TAKEN:
+        admin_on_snapshot(c->admin, report.snapshot);
+        break;
+    case EDGE_NOTICE:
+        admin_on_notice(c->admin, report.name, report.text);
         break;
     }
 }
 
-static void read_reports(struct control *c, struct edge_thread *e)
+static enum waker_result on_reports(void *arg)
 {
-    struct link_message m;
-    while (link_recv(e->orders, &m) == STEP_DONE) {
-        on_report(c, e, m.frames);
+    struct edge_thread *e = arg;
+    for (unsigned i = 0; i < REPORTS_PER_CALL; i++) {
+        struct link_message m;
+        if (link_recv(e->orders, &m) != STEP_DONE)
+            return WAKER_DRAINED;
+        on_report(e->control, e, m.frames);
         link_message_done(&m);
     }
+    return WAKER_INPUT_LEFT;
 }
 
-static void read_signals(struct control *c)
+static void on_signals(evutil_socket_t fd, short what, void *arg)
 {
+    struct control *c = arg;
     struct signalfd_siginfo info;
+    (void)fd;
+    (void)what;
     while (read(c->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
         on_signal(c, info.ssi_signo);
 }
@@ -295,34 +372,28 @@ static bool all_stopped(const struct control *c)
 
 static void serve(struct control *c)
 {
-    struct pollfd fds[CONTROL_MAX_EDGES + 1];
-    fds[0] = (struct pollfd){.fd = c->signal_fd, .events = POLLIN};
-    for (uint32_t i = 0; i < c->edge_count; i++)
-        fds[i + 1] =
-            (struct pollfd){.fd = link_fd(c->edges[i].orders), .events = POLLIN};
-    for (;;) {
-        /* Reading until nothing is left, and after all sends, is what the links'
-         * descriptors ask for before they are waited for. */
-        read_signals(c);
+    while (!all_stopped(c)) {
+        (void)event_base_loop(c->base, EVLOOP_ONCE);
+        /* Orders were sent, perhaps; that may have used up a descriptor's edge. */
         for (uint32_t i = 0; i < c->edge_count; i++)
-            read_reports(c, &c->edges[i]);
-        if (all_stopped(c))
-            return;
-        bool has_input = false;
-        for (uint32_t i = 0; i < c->edge_count; i++)
-            has_input |= link_has_input(c->edges[i].orders);
-        if (!has_input)
-            (void)poll(fds, c->edge_count + 1, -1);
+            (void)waker_recheck(c->edges[i].waker);
     }
 }
 
 static void close_everything(struct control *c)
 {
-    for (uint32_t i = 0; i < c->edge_count; i++)
+    admin_free(&c->admin);
+    for (uint32_t i = 0; i < c->edge_count; i++) {
+        waker_free(&c->edges[i].waker);
         link_free(&c->edges[i].orders);
+    }
     link_context_free(&c->context);
     bind_set_free(&c->binds);
     access_log_free(&c->access_log);
+    if (c->signals != NULL)
+        event_free(c->signals);
+    if (c->base != NULL)
+        event_base_free(c->base);
     if (c->signal_fd >= 0)
         (void)close(c->signal_fd);
 }

@@ -49,6 +49,14 @@ void deadlines_set(struct deadlines *all,
     all->kinds[kind].on_expired = on_expired;
 }
 
+void deadlines_set_duration(struct deadlines *all,
+                            enum deadline_kind kind,
+                            uint64_t duration_us)
+{
+    CHECK_OBJ(all, DEADLINES_MAGIC);
+    all->kinds[kind].duration_us = duration_us;
+}
+
 uint64_t deadlines_now(struct deadlines *all)
 {
     if (all->now_us == 0)

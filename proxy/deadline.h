@@ -45,6 +45,12 @@ void deadlines_set(struct deadlines *all,
                    uint64_t duration_us,
                    deadline_fn *on_expired);
 
+/* The same while some are armed: it holds for those armed from now on; whoever waits
+ * already, and behind it whoever comes, waits no shorter than before. */
+void deadlines_set_duration(struct deadlines *all,
+                            enum deadline_kind kind,
+                            uint64_t duration_us);
+
 /* The time is read at most once per turn of the loop. */
 uint64_t deadlines_now(struct deadlines *all);
 void deadlines_turn(struct deadlines *all); /* the next deadlines_now reads it anew */

@@ -8,6 +8,7 @@
 #include "proxy/edge.h"
 
 #include <event2/event.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -49,6 +50,9 @@ struct edge {
     struct event *tick;
     bool tick_is_slow;
     bool is_stopping;
+    bool has_reported; /* which may have used up the edge of the orders' descriptor */
+    bool was_followed; /* the last EDGE_KILL_REQUEST found its request */
+    struct proxy_options tuned; /* what exchanges read: this thread's own */
     uint64_t stop_by_us;
     struct stats stats;
 };
@@ -58,6 +62,7 @@ static void run(struct edge *e);
 static void undo(struct edge *e);
 static void report(struct edge *e, enum edge_report_kind kind);
 static enum waker_result on_orders(void *arg);
+static void on_notice(void *arg, const char *name, const char *text);
 static void on_tick(evutil_socket_t fd, short what, void *arg);
 
 void edge_run(const struct edge_options *options)
@@ -72,6 +77,25 @@ void edge_run(const struct edge_options *options)
     undo(&e);
     report(&e, is_built ? EDGE_STOPPED : EDGE_FAILED);
     link_free(&e.orders);
+}
+
+struct snapshot *snapshot_new(unsigned parts, uint64_t owner)
+{
+    struct snapshot *s = mem_zalloc(sizeof *s);
+    s->parts = parts;
+    s->owner = owner;
+    return s;
+}
+
+void snapshot_free(struct snapshot **snapshot_p)
+{
+    struct snapshot *s = take(*snapshot_p);
+    if (s == NULL)
+        return;
+    pool_report_fini(&s->pool);
+    requests_report_fini(&s->requests);
+    clients_report_fini(&s->clients);
+    mem_free(&s);
 }
 
 /* ---- parts ---- */
@@ -106,6 +130,8 @@ static void build_pool(struct edge *e)
         .has_files = o->sendfile_root.count > 0,
         .instance = e->options->instance,
         .is_quiet = e->options->number > 0,
+        .notice = on_notice,
+        .notice_arg = e,
     };
     e->pool = pool_new(e->base, e->options->context, &pool);
 }
@@ -113,11 +139,12 @@ static void build_pool(struct edge *e)
 static void build_exchanges(struct edge *e)
 {
     const struct proxy_options *o = e->options->proxy;
+    e->tuned = *o;
     e->roots = file_roots_new(o->sendfile_root.items, o->sendfile_root.count);
     if (e->options->access_log != NULL)
         e->access = access_writer_new(e->options->access_log);
     struct exchanges_options exchanges = {
-        .proxy = o,
+        .proxy = &e->tuned,
         .pool = e->pool,
         .deadlines = e->deadlines,
         .stats = &e->stats,
@@ -244,6 +271,10 @@ static void run(struct edge *e)
         (void)event_base_loop(e->base,
                               has_more ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
         has_more = turn_end(&turn);
+        if (e->has_reported) {
+            e->has_reported = false;
+            has_more |= waker_recheck(e->order_waker);
+        }
         if (e->tick_is_slow && has_to_watch(e))
             add_tick(e, false);
     }
@@ -263,11 +294,53 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
 
 /* ---- orders from the control thread ---- */
 
+static void send_report(struct edge *e, struct edge_report *r)
+{
+    r->number = e->options->number;
+    e->has_reported = true;
+    if (link_send(e->orders, 0, slice_of(r, sizeof(*r)), (struct slice){0}) != ERR_NONE)
+        log_error(NULL, "edge thread %u cannot report", r->number);
+}
+
 static void report(struct edge *e, enum edge_report_kind kind)
 {
-    struct edge_report r = {.kind = kind, .number = e->options->number};
-    if (link_send(e->orders, 0, slice_of(&r, sizeof(r)), (struct slice){0}) != ERR_NONE)
-        log_error(NULL, "edge thread %u cannot report", r.number);
+    struct edge_report r = {.kind = kind};
+    send_report(e, &r);
+}
+
+static void on_notice(void *arg, const char *name, const char *text)
+{
+    struct edge *e = CAST_OBJ(arg, struct edge, EDGE_MAGIC);
+    struct edge_report r = {.kind = EDGE_NOTICE};
+    (void)snprintf(r.name, sizeof(r.name), "%s", name);
+    (void)snprintf(r.text, sizeof(r.text), "%s", text);
+    send_report(e, &r);
+}
+
+static void take_snapshot(struct edge *e, struct snapshot *s)
+{
+    s->number = e->options->number;
+    s->was_followed = e->was_followed;
+    s->connections = clients_count(e->clients);
+    s->stats = e->stats;
+    pool_report(e->pool, deadlines_now(e->deadlines), &s->pool);
+    if (s->parts & SNAPSHOT_REQUESTS)
+        exchanges_report(e->exchanges, &s->requests);
+    if (s->parts & SNAPSHOT_CLIENTS)
+        clients_report(e->clients, &s->clients);
+    struct edge_report r = {.kind = EDGE_SNAPSHOT_TAKEN, .snapshot = s};
+    send_report(e, &r);
+}
+
+static void tune(struct edge *e, const struct edge_tuning *tuning)
+{
+    e->tuned.queue_timeout_s = tuning->queue_timeout_s;
+    e->tuned.request_timeout_s = tuning->request_timeout_s;
+    e->tuned.graceful_timeout_s = tuning->graceful_timeout_s;
+    deadlines_set_duration(e->deadlines, DEADLINE_REQUEST,
+                           to_us(tuning->request_timeout_s));
+    pool_set_limits(e->pool, tuning->max_queue, tuning->retry_budget_percent,
+                    to_us(tuning->heartbeat_timeout_s));
 }
 
 /* No new connections; each open one ends with its answer. */
@@ -276,8 +349,7 @@ static void begin_stop(struct edge *e)
     if (e->is_stopping)
         return;
     e->is_stopping = true;
-    e->stop_by_us =
-        deadlines_now(e->deadlines) + to_us(e->options->proxy->graceful_timeout_s);
+    e->stop_by_us = deadlines_now(e->deadlines) + to_us(e->tuned.graceful_timeout_s);
     for (uint32_t i = 0; i < e->options->listener_count; i++)
         listener_free(&e->listeners[i]);
     clients_stop(e->clients);
@@ -286,26 +358,48 @@ static void begin_stop(struct edge *e)
 
 static void follow(struct edge *e, const struct edge_order *order)
 {
+    bool is_known = true;
     enum err err;
     switch (order->kind) {
     case EDGE_ADD:
-        err = pool_add(e->pool, order->name, order->endpoint);
+        err = pool_add(e->pool, order->name, order->backend.endpoint);
         if (err != ERR_NONE)
-            log_error(NULL, "cannot add %s at %s: %s", order->name, order->endpoint,
-                      err_text(err));
+            log_error(NULL, "cannot add %s at %s: %s", order->name,
+                      order->backend.endpoint, err_text(err));
+        else
+            is_known = pool_set(e->pool, order->name, &order->backend.settings);
         break;
-    case EDGE_DRAIN_BACKEND:
-        if (!pool_drain(e->pool, order->name))
-            log_warn(NULL, "no app server is called %s", order->name);
+    case EDGE_SET:
+        is_known = pool_set(e->pool, order->name, &order->backend.settings);
         break;
     case EDGE_REMOVE:
-        if (!pool_remove(e->pool, order->name))
-            log_warn(NULL, "no app server is called %s", order->name);
+        is_known = pool_remove(e->pool, order->name);
+        break;
+    case EDGE_ABORT_ALL:
+        is_known = pool_abort_all(e->pool, order->name, ERR_KILLED);
+        break;
+    case EDGE_KILL_REQUEST:
+        e->was_followed = exchanges_kill(e->exchanges, slice_from(order->name));
+        break;
+    case EDGE_SET_POOL:
+        pool_set_state(e->pool, &order->pool);
+        break;
+    case EDGE_SET_TUNING:
+        tune(e, &order->tuning);
+        break;
+    case EDGE_RESET_COUNTERS:
+        e->stats = (struct stats){0};
+        pool_reset_counters(e->pool);
+        break;
+    case EDGE_SNAPSHOT:
+        take_snapshot(e, order->snapshot);
         break;
     case EDGE_SHUTDOWN:
         begin_stop(e);
         break;
     }
+    if (!is_known)
+        log_warn(NULL, "no app server is called %s", order->name);
 }
 
 static enum waker_result on_orders(void *arg)

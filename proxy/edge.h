@@ -8,23 +8,75 @@
 #include <stdint.h>
 
 #include "protocol/link.h"
+#include "proxy/exchange_report.h"
+#include "proxy/http/clients_report.h"
 #include "proxy/options.h"
+#include "proxy/stats.h"
+#include "proxy/upstream/pool_report.h"
 
 struct access_log;
 
-/* What the control thread may say over the PAIR: one struct per message. */
-enum edge_order_kind { EDGE_ADD, EDGE_DRAIN_BACKEND, EDGE_REMOVE, EDGE_SHUTDOWN };
+/* What the control thread may say over the PAIR: one struct per message. Orders are
+ * followed one after the other: a snapshot shows what was ordered before it. */
+enum edge_order_kind {
+    EDGE_ADD, /* name, endpoint, settings */
+    EDGE_SET, /* name, settings */
+    EDGE_REMOVE,
+    EDGE_ABORT_ALL,    /* what runs at `name` */
+    EDGE_KILL_REQUEST, /* whose id is `name` */
+    EDGE_SET_POOL,     /* pool */
+    EDGE_SET_TUNING,   /* tuning */
+    EDGE_RESET_COUNTERS,
+    EDGE_SNAPSHOT, /* fills `snapshot` and says EDGE_SNAPSHOT_TAKEN */
+    EDGE_SHUTDOWN,
+};
 struct edge_order {
     enum edge_order_kind kind;
     char name[64];
-    char endpoint[256];
+    union {
+        struct {
+            char endpoint[256];
+            struct backend_settings settings;
+        } backend;
+        struct pool_settings pool;
+        struct edge_tuning {
+            uint32_t max_queue, retry_budget_percent;
+            double queue_timeout_s, request_timeout_s, heartbeat_timeout_s,
+                graceful_timeout_s;
+        } tuning;
+        struct snapshot *snapshot; /* the edge's until it says so */
+    };
 };
 /* What the edge says back. */
-enum edge_report_kind { EDGE_READY, EDGE_FAILED, EDGE_STOPPED };
+enum edge_report_kind {
+    EDGE_READY,
+    EDGE_FAILED,
+    EDGE_STOPPED,
+    EDGE_SNAPSHOT_TAKEN, /* snapshot: the control thread's again */
+    EDGE_NOTICE,         /* text: an app server came up or went down */
+};
 struct edge_report {
     enum edge_report_kind kind;
     uint32_t number;
+    struct snapshot *snapshot;
+    char name[64], text[160];
 };
+
+/* One edge thread at one moment. */
+enum snapshot_part { SNAPSHOT_REQUESTS = 1, SNAPSHOT_CLIENTS = 2 };
+struct snapshot {
+    unsigned parts;    /* wanted beyond pool and stats */
+    uint64_t owner;    /* whose it is in the control thread */
+    uint32_t number;   /* of the edge */
+    bool was_followed; /* the kill-request before it found its request */
+    uint32_t connections;
+    struct stats stats;
+    struct pool_report pool;
+    struct requests_report requests;
+    struct clients_report clients;
+};
+MUST_CHECK struct snapshot *snapshot_new(unsigned parts, uint64_t owner);
+void snapshot_free(struct snapshot **snapshot_p);
 
 struct edge_options {
     const struct proxy_options *proxy; /* outlives the edge */

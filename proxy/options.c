@@ -111,8 +111,11 @@ static const struct option_row rows[] = {
     {"websocket-compression", 0, OPTION_FLAG, ROW(websocket_compression), NULL, "yes",
      0, 0, NULL, "agree to permessage-deflate when a client offers it"},
 
-    {"access-logfile", 0, OPTION_TEXT, ROW(access_logfile), "PATH", NULL, 0, 0,
-     "Running", "one line per request; -: standard output; default: none"},
+    {"control", 0, OPTION_LIST, ROW(control), "[ROLE:]PATH", NULL, 0, 0, "Running",
+     "a Unix socket of mode 0600 for the banyan command; ROLE: viewer, operator or "
+     "admin, the default; repeatable"},
+    {"access-logfile", 0, OPTION_TEXT, ROW(access_logfile), "PATH", NULL, 0, 0, NULL,
+     "one line per request; -: standard output; default: none"},
     {"log-level", 0, OPTION_TEXT, ROW(log_level), "LEVEL", "info", 0, 0, NULL,
      "error, warning, info or debug"},
     {"sched-batch", 0, OPTION_FLAG, ROW(sched_batch), NULL, "yes", 0, 0, NULL,
@@ -132,13 +135,15 @@ const struct option_table proxy_option_table = {
 
 static bool check_addresses(const struct proxy_options *o, struct buf *message);
 static bool check_backends(const struct proxy_options *o, struct buf *message);
+static bool check_controls(const struct proxy_options *o, struct buf *message);
 static bool check_words(struct proxy_options *o, struct buf *message);
 static bool check_sizes(const struct proxy_options *o, struct buf *message);
 
 bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
 {
-    if (!check_addresses(o, ret_message) || !check_backends(o, ret_message) ||
-        !check_words(o, ret_message) || !check_sizes(o, ret_message))
+    if (!check_addresses(o, ret_message) || !check_controls(o, ret_message) ||
+        !check_backends(o, ret_message) || !check_words(o, ret_message) ||
+        !check_sizes(o, ret_message))
         return false;
 
     if (o->threads == 0) {
@@ -220,9 +225,10 @@ static bool is_name_taken(const struct proxy_options *o, size_t count, const cha
 
 static bool check_backends(const struct proxy_options *o, struct buf *message)
 {
-    if (o->backend.count == 0) {
+    if (o->backend.count == 0 && o->control.count == 0) {
         buf_addf(message, "--backend is needed: where is an app server? e.g. "
-                          "--backend ipc:///run/app.sock");
+                          "--backend ipc:///run/app.sock (or --control, to add them "
+                          "later)");
         return false;
     }
     for (size_t i = 0; i < o->backend.count; i++) {
@@ -254,6 +260,41 @@ static bool check_backends(const struct proxy_options *o, struct buf *message)
             buf_addf(message, "--backend: the name \"%s\" is given twice", b.name);
             return false;
         }
+    }
+    return true;
+}
+
+bool proxy_control_parse(const char *text, struct proxy_control *ret_control)
+{
+    static const char *const roles[] = {"viewer", "operator", "admin"};
+    struct proxy_control c = {.role = "admin", .role_length = 5, .path = text};
+    const char *colon = strchr(text, ':');
+    if (colon != NULL && memchr(text, '/', (size_t)(colon - text)) == NULL) {
+        c.role_length = (size_t)(colon - text);
+        c.role = NULL;
+        for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
+            if (strlen(roles[i]) == c.role_length &&
+                memcmp(text, roles[i], c.role_length) == 0)
+                c.role = roles[i];
+        c.path = colon + 1;
+    }
+    if (c.role == NULL || c.path[0] == '\0' || strlen(c.path) > BIND_MAX_PATH)
+        return false;
+    *ret_control = c;
+    return true;
+}
+
+static bool check_controls(const struct proxy_options *o, struct buf *message)
+{
+    for (size_t i = 0; i < o->control.count; i++) {
+        struct proxy_control c;
+        if (proxy_control_parse(o->control.items[i], &c))
+            continue;
+        buf_addf(message,
+                 "--control: \"%s\" is not accepted; expected a path of at most %d "
+                 "bytes, or ROLE:PATH with viewer, operator or admin",
+                 o->control.items[i], BIND_MAX_PATH);
+        return false;
     }
     return true;
 }

@@ -15,7 +15,7 @@
 enum buffering { BUFFERING_AUTO, BUFFERING_ON, BUFFERING_OFF };
 
 struct proxy_options {
-    struct option_list bind, backend, sendfile_root;
+    struct option_list bind, backend, sendfile_root, control;
     int64_t threads;            /* 0: one for two cores, at most 4 */
     const char *access_logfile; /* NULL: none; "-": stdout */
     const char *log_level;
@@ -51,6 +51,15 @@ struct proxy_backend {
  * default. */
 MUST_CHECK bool
 proxy_backend_parse(const char *text, size_t index, struct proxy_backend *ret_backend);
+
+/* One --control: "PATH", or "viewer:PATH", "operator:PATH". */
+struct proxy_control {
+    const char *role; /* "admin" unless it says another one */
+    size_t role_length;
+    const char *path; /* points into the text */
+};
+MUST_CHECK bool proxy_control_parse(const char *text,
+                                    struct proxy_control *ret_control);
 
 /* Ranges over several options, the derived part. On false `ret_message` names the
  * option and the remedy. */

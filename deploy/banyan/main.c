@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * The `banyan` command: one verb, one function. */
+ * The `banyan` command: what this program does itself stands in the table; every other
+ * word is a proxy's to understand. */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "deploy/banyan/admin.h"
 #include "deploy/banyan/serve.h"
 
 enum { EXIT_USAGE = 2 };
@@ -27,9 +30,11 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     const char *word = argv[1];
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 ||
-        strcmp(word, "help") == 0)
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
         return print_help(stdout);
+    bool is_help = argc == 2 && strcmp(word, "help") == 0;
+    if (is_help)
+        (void)print_help(stdout);
     if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
         (void)printf("banyan %s\n", BANYAN_VERSION);
         return 0;
@@ -38,8 +43,8 @@ int main(int argc, char **argv)
         if (strcmp(word, VERBS[i].name) == 0)
             return VERBS[i].run(argc - 1, argv + 1);
     }
-    (void)fprintf(stderr, "banyan: unknown command %s; see banyan --help\n", word);
-    return EXIT_USAGE;
+    int code = admin_main(argc, argv);
+    return is_help ? 0 : code; /* without a proxy it was some help */
 }
 
 /* What we open must not become somebody's standard output. */
@@ -55,10 +60,18 @@ static void keep_standard_descriptors(void)
 
 static int print_help(FILE *to)
 {
-    (void)fprintf(to, "Usage: banyan COMMAND [ARGUMENTS]\n"
-                      "       banyan --help | --version\n\nCommands:\n");
+    (void)fprintf(
+        to, "Usage: banyan COMMAND [ARGUMENTS]\n"
+            "       banyan [--proxy PATH]... [--json] [--timeout SECONDS] VERB ...\n"
+            "       banyan --help | --version\n\nCommands:\n");
     for (size_t i = 0; i < sizeof VERBS / sizeof VERBS[0]; i++)
         (void)fprintf(to, "  %-8s %s (banyan %s --help)\n", VERBS[i].name,
                       VERBS[i].help, VERBS[i].name);
+    (void)fprintf(
+        to, "\nVerbs are for proxies that run: `banyan help` asks one which there "
+            "are, e.g. show backends,\ndrain NAME. --proxy is repeatable; without "
+            "it $BANYAN_PROXY, /run/banyan/control.sock, or the\none `banyan serve` "
+            "of this user. Exit codes: 0 done, 1 refused, 2 timed out, 3 no proxy\n"
+            "reached, 4 not the same with every proxy.\n");
     return 0;
 }

@@ -120,6 +120,8 @@ static bool prepare(struct serve *s)
     if (!good)
         return false;
     log_info(NULL, "banyan %s", BANYAN_VERSION);
+    log_info(NULL, "control: banyan --proxy %s/control.sock show backends",
+             rundir_path(s->directory));
     log_info(NULL, "application %s (wsgi)", s->options.application);
     s->exit_code = 0;
     return true;

@@ -317,6 +317,7 @@ void serve_options_tell_proxy(const struct serve_options *o,
         child_add(proxy, "--backend=app-%" PRId64 "=ipc://%s/app-%" PRId64 ".sock", n,
                   directory, n);
     child_add(proxy, "--threads=%" PRId64, o->edge_threads);
+    child_add(proxy, "--control=%s/control.sock", directory);
     /* Same user, same host, and the proxy opens only the very inode that the
      * application named: it may send whatever the application could read. */
     child_add(proxy, "--sendfile-root=/");

@@ -3,6 +3,7 @@
  * there when it was lost is settled here, by the started rule (protocol/README.md). */
 #include "proxy/upstream/backend.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -57,10 +58,18 @@ void backend_set_state(struct backend *b, enum backend_state state)
     backend_update_load(b);
 }
 
+/* An operator lets it have requests. */
+static bool is_wanted(const struct backend *b)
+{
+    return b->settings.state == ADMIN_READY && b->settings.health != HEALTH_DOWN;
+}
+
 void backend_update_load(struct backend *b)
 {
     bool is_ready = b->state == BACKEND_UP && b->load.in_flight < b->window &&
-                    b->rests_until_us == 0 && list_is_empty(&b->backlog);
+                    b->rests_until_us == 0 && list_is_empty(&b->backlog) &&
+                    is_wanted(b) &&
+                    (b->settings.limit == 0 || b->load.in_flight < b->settings.limit);
     balance_update(&b->pool->ready, &b->load, is_ready);
     bool is_up = backend_takes_requests(b);
     b->pool->up += (uint32_t)is_up - (uint32_t)b->is_counted;
@@ -86,6 +95,7 @@ struct backend *backend_new(struct pool *pool, const char *name, const char *end
     snprintf(b->log.prefix, sizeof b->log.prefix, "%.40s", name);
     b->backoff_us = BACKEND_FIRST_BACKOFF_US;
     b->next_stream = 1;
+    b->settings = BACKEND_SETTINGS;
     load_init(&b->load);
     table_init(&b->streams);
     list_init(&b->sent);
@@ -130,16 +140,27 @@ void backend_set_weight(struct backend *b, uint32_t weight)
     backend_update_load(b);
 }
 
-void backend_retire(struct backend *b)
+void backend_set(struct backend *b, const struct backend_settings *settings)
 {
     CHECK_OBJ(b, BACKEND_MAGIC);
-    if (b->is_retired)
-        return;
-    b->is_retired = true;
-    if (b->state == BACKEND_UP) {
-        backend_set_state(b, BACKEND_DRAINING);
-        frame_pack_drain(&b->batch, b->epoch);
-        backend_frame_added(b);
+    b->settings = *settings;
+    backend_set_weight(b, settings->weight);
+    b->expect_us = clock_now_us(); /* its silence meant nothing until now */
+}
+
+void backend_abort_all(struct backend *b, enum err err)
+{
+    CHECK_OBJ(b, BACKEND_MAGIC);
+    /* Aside first: what fails may bring others here. */
+    struct list all;
+    list_init(&all);
+    for (struct node *n = list_pop_front(&b->sent); n != NULL;
+         n = list_pop_front(&b->sent))
+        list_push_back(&all, n);
+    for (struct node *n = list_first(&all); n != NULL; n = list_first(&all)) {
+        struct ticket *t = NODE_OF(n, struct ticket, node);
+        ticket_cancel(t, err);
+        t->events->failed(t, err, SLICE("an operator ended it"));
     }
 }
 
@@ -204,6 +225,22 @@ static void log_down(struct backend *b, enum err err, const char *why)
     log_write(level, &b->log, "app server %s is down: %s%s%s (%u requests there)",
               b->endpoint, err_text(err), *why == '\0' ? "" : ": ", why,
               b->load.in_flight);
+    if (b->state >= BACKEND_UP)
+        backend_notice(b, "down: %s%s%s, %u requests there", err_text(err),
+                       *why == '\0' ? "" : ": ", why, b->load.in_flight);
+}
+
+void backend_notice(struct backend *b, const char *format, ...)
+{
+    const struct pool_options *options = &b->pool->options;
+    if (options->notice == NULL || options->is_quiet)
+        return;
+    char text[160];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    options->notice(options->notice_arg, b->name, text);
 }
 
 void backend_on_link_down(struct backend *b)
@@ -351,7 +388,8 @@ void backend_view(const struct backend *b, struct backend_view *ret_view)
         .name = b->name,
         .endpoint = b->endpoint,
         .state = b->state,
-        .is_retired = b->is_retired,
+        .settings = b->settings,
+        .pid = b->pid,
         .weight = b->load.weight,
         .slots = b->load.slots,
         .window = b->window,
@@ -374,7 +412,7 @@ enum backend_state backend_state(const struct backend *b)
 
 bool backend_takes_requests(const struct backend *b)
 {
-    return b->state == BACKEND_UP && b->window != 0;
+    return b->state == BACKEND_UP && b->window != 0 && is_wanted(b);
 }
 
 struct load *backend_load(struct backend *b)

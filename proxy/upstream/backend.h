@@ -11,6 +11,7 @@
 #include "protocol/base/check.h"
 #include "protocol/base/error.h"
 #include "proxy/upstream/balance.h"
+#include "proxy/upstream/settings.h"
 
 struct backend;
 struct pool;
@@ -34,7 +35,8 @@ struct backend_stats {
 struct backend_view {
     const char *name, *endpoint;
     enum backend_state state;
-    bool is_retired;
+    struct backend_settings settings;
+    uint32_t pid; /* of its latest HELLO */
     uint32_t weight;
     uint32_t slots;       /* requests it runs at once; 0: not known */
     uint32_t window;      /* granted */
@@ -51,8 +53,10 @@ backend_new(struct pool *pool, const char *name, const char *endpoint);
 /* Settles what runs there first. Not inside an event of its own tickets. */
 void backend_free(struct backend **backend_p);
 
-/* No new requests from here on, whatever it grants. */
-void backend_retire(struct backend *b);
+/* Holds from here on, over new connections too. */
+void backend_set(struct backend *b, const struct backend_settings *settings);
+/* What runs there fails with `err`; the app server is told to stop it. */
+void backend_abort_all(struct backend *b, enum err err);
 /* Ends the connection, settles what runs there, and opens it again after the back-off.
  * `why` may be empty; a breach of the protocol is told to the peer. Allowed while one
  * of the backend's messages is read. */

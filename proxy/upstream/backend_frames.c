@@ -140,12 +140,15 @@ static void on_hello(struct backend *b, const struct frame *f)
     page_free(&b->page);
     bool has_page = open_page(b, h);
     b->up_since_us = b->heard_us;
-    backend_set_state(b, b->is_retired ? BACKEND_DRAINING : BACKEND_UP);
+    b->pid = h->pid;
+    backend_set_state(b, BACKEND_UP);
     if (h->page.len != 0 && !has_page)
         log_debug(&b->log, "cannot read its page %.*s", SLICE_FMT(h->page));
     log_write(b->pool->options.is_quiet ? LOG_DEBUG : LOG_INFO, &b->log,
               "app server %s is up (pid %u, %.*s, %u slots)", b->endpoint, h->pid,
               SLICE_FMT(h->interface), h->slots);
+    backend_notice(b, "up, pid %u, %.*s, %u slots", h->pid, SLICE_FMT(h->interface),
+                   h->slots);
 }
 
 static void on_grant(struct backend *b, const struct frame *f)
@@ -190,6 +193,8 @@ static void end_stream(struct backend *b, uint32_t stream)
 /* The same for a ticket, which hears its last event next. */
 static void part_with(struct backend *b, struct ticket *t)
 {
+    histogram_add(&b->app_time,
+                  b->heard_us > t->sent_us ? b->heard_us - t->sent_us : 0);
     end_stream(b, t->stream);
     node_leave(&t->node);
     t->backend = NULL;

@@ -10,6 +10,7 @@
 #include "protocol/link.h"
 #include "protocol/page.h"
 #include "proxy/upstream/backend.h"
+#include "proxy/upstream/histogram.h"
 #include "proxy/upstream/ticket.h"
 #include "proxy/upstream/waker.h"
 
@@ -43,7 +44,7 @@ struct backend {
     struct node turn_node; /* in pool->touched */
     char *name, *endpoint;
     bool has_death_notice; /* ipc://: the kernel tells at once */
-    bool is_retired;
+    struct backend_settings settings;
 
     /* the connection */
     struct link *link; /* in CLOSED still there for its last BYE, without a waker */
@@ -82,6 +83,8 @@ struct backend {
                             input */
 
     struct backend_stats stats;
+    struct histogram queue_time, app_time; /* as long as the stats */
+    uint32_t pid;                          /* of its latest HELLO */
 
     /* health */
     uint64_t heard_us;  /* the last message */
@@ -102,6 +105,8 @@ void backend_update_load(struct backend *b);
 void backend_touch(struct backend *b);
 
 /* ---- backend.c ---- */
+/* One line for the operator's events, by one of the edge threads. */
+void backend_notice(struct backend *b, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The connection is gone and the kernel said so: what the shared page says is final. */
 void backend_on_link_down(struct backend *b);
 void backend_greet(struct backend *b);

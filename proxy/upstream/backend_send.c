@@ -162,6 +162,8 @@ void backend_send_request(struct backend *b, struct ticket *t, uint64_t now_us)
     b->pool->sent++;
     b->pool->stats.sent++;
     b->stats.requests++;
+    histogram_add(&b->queue_time,
+                  now_us > t->submitted_us ? now_us - t->submitted_us : 0);
     backend_update_load(b);
 
     frame_set_stream(t->frame.data + t->frame.start, stream);

@@ -37,14 +37,14 @@ static void ping(struct backend *b, uint64_t now_us)
 
 void health_tick(struct backend *b, uint64_t now_us)
 {
-    if (b->state == BACKEND_CONNECTING)
+    if (b->state == BACKEND_CONNECTING || b->settings.state == ADMIN_MAINT)
         return;
     if (now_us - b->pool->tick_us > STALL_US || !owes_an_answer(b)) {
         b->expect_us = now_us;
         return;
     }
     uint64_t timeout_us = b->pool->options.heartbeat_timeout_us;
-    if (silence_us(b, now_us) >= timeout_us) {
+    if (silence_us(b, now_us) >= timeout_us && b->settings.health != HEALTH_UP) {
         /* Its answer may lie in the link already. */
         if (backend_receive(b, BACKEND_RECEIVE_MESSAGES) == RECEIVE_LOST ||
             silence_us(b, now_us) < timeout_us)

@@ -10,6 +10,7 @@
 #include "proxy/upstream/backend.h"
 #include "proxy/upstream/pool_priv.h"
 
+static uint64_t patience_us(const struct pool *pool, const struct ticket *t);
 static bool dispatch(struct pool *pool, uint64_t now_us);
 static void expire_queued(struct pool *pool, uint64_t now_us);
 
@@ -83,14 +84,69 @@ enum err pool_add(struct pool *pool, const char *name, const char *endpoint)
     return ERR_NONE;
 }
 
-bool pool_drain(struct pool *pool, const char *name)
+bool pool_set(struct pool *pool,
+              const char *name,
+              const struct backend_settings *settings)
 {
     CHECK_OBJ(pool, POOL_MAGIC);
     struct backend *b = find_backend(pool, name);
     if (b == NULL)
         return false;
-    backend_retire(b);
+    backend_set(b, settings);
     return true;
+}
+
+bool pool_abort_all(struct pool *pool, const char *name, enum err err)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    struct backend *b = find_backend(pool, name);
+    if (b == NULL)
+        return false;
+    backend_abort_all(b, err);
+    return true;
+}
+
+void pool_set_limits(struct pool *pool,
+                     uint32_t max_queue,
+                     uint32_t retry_budget_percent,
+                     uint64_t heartbeat_timeout_us)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    pool->options.max_queue = max_queue;
+    pool->options.retry_budget_percent = retry_budget_percent;
+    pool->options.heartbeat_timeout_us = heartbeat_timeout_us;
+    pool->retries.percent = retry_budget_percent;
+}
+
+/* ---- the pool as a whole ---- */
+
+static void stop_queued(struct pool *pool)
+{
+    struct list all;
+    list_init(&all);
+    for (struct node *n = list_pop_front(&pool->queue); n != NULL;
+         n = list_pop_front(&pool->queue))
+        list_push_back(&all, n);
+    for (struct node *n = list_first(&all); n != NULL; n = list_first(&all))
+        pool_fail(pool, NODE_OF(n, struct ticket, node), ERR_STOPPED,
+                  slice_from(pool->settings.message));
+}
+
+void pool_set_state(struct pool *pool, const struct pool_settings *settings)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    bool was_paused = pool->settings.state == POOL_PAUSED;
+    pool->settings = *settings;
+    uint64_t now_us = clock_now_us();
+    if (settings->state == POOL_STOPPED)
+        stop_queued(pool);
+    if (settings->state != POOL_PAUSED && !was_paused)
+        return;
+    /* Whoever waits may wait as long as it would now. */
+    LIST_FOREACH(&pool->queue, n) {
+        struct ticket *t = NODE_OF(n, struct ticket, node);
+        t->queue_deadline_us = now_us + patience_us(pool, t);
+    }
 }
 
 bool pool_remove(struct pool *pool, const char *name)
@@ -153,10 +209,17 @@ void pool_requeue(struct pool *pool, struct ticket *t, uint64_t now_us)
     pool->queued++;
     t->state = TICKET_QUEUED;
     t->backend = NULL;
-    uint64_t deadline_us = now_us + t->patience_us;
+    uint64_t deadline_us = now_us + patience_us(pool, t);
     if (t->queue_deadline_us < deadline_us)
         t->queue_deadline_us = deadline_us;
     list_push_front(&pool->queue, &t->node);
+}
+
+/* How long a request may wait in the queue. */
+static uint64_t patience_us(const struct pool *pool, const struct ticket *t)
+{
+    return pool->settings.state == POOL_PAUSED ? pool->settings.max_pause_us
+                                               : t->patience_us;
 }
 
 void pool_submit(struct pool *pool, struct ticket *t)
@@ -176,8 +239,15 @@ void pool_submit(struct pool *pool, struct ticket *t)
         t->events->failed(t, ERR_SHUTTING_DOWN, SLICE(""));
         return;
     }
+    if (pool->settings.state == POOL_STOPPED) {
+        t->events->failed(t, ERR_STOPPED, slice_from(pool->settings.message));
+        return;
+    }
+    bool is_paused = pool->settings.state == POOL_PAUSED;
+    if (is_paused)
+        t->queue_deadline_us = now_us + pool->settings.max_pause_us;
     /* Straight to a backend, unless others wait already. */
-    if (list_is_empty(&pool->queue) && pool->ready.count != 0) {
+    if (!is_paused && list_is_empty(&pool->queue) && pool->ready.count != 0) {
         struct load *load = balance_pick(&pool->ready, NULL);
         backend_send_request(backend_of_load(load), t, now_us);
         return;
@@ -197,6 +267,8 @@ void pool_submit(struct pool *pool, struct ticket *t)
 static bool dispatch(struct pool *pool, uint64_t now_us)
 {
     bool any = false;
+    if (pool->settings.state == POOL_PAUSED)
+        return false;
     while (pool->ready.count != 0 && !list_is_empty(&pool->queue)) {
         struct ticket *t = NODE_OF(list_first(&pool->queue), struct ticket, node);
         if (t->queue_deadline_us != 0 && t->queue_deadline_us <= now_us) {

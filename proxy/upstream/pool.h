@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The set of backends of one edge thread and the queue in front of them. Each edge
  * thread has its own pool; membership comes from the control thread, which is the only
- * caller of pool_add, pool_drain, pool_remove (through the edge's PAIR). */
+ * caller of pool_add, pool_set, pool_remove (through the edge's PAIR). */
 #ifndef UPSTREAM_POOL_H
 #define UPSTREAM_POOL_H
 
@@ -12,6 +12,7 @@
 #include "protocol/base/error.h"
 #include "protocol/link.h"
 #include "proxy/upstream/balance.h"
+#include "proxy/upstream/settings.h"
 #include "proxy/upstream/ticket.h"
 
 struct event_base;
@@ -26,6 +27,9 @@ struct pool_options {
     bool has_files;        /* FEATURE_FILE */
     uint64_t instance;     /* this proxy process */
     bool is_quiet; /* another edge thread's pool logs what comes up and goes down */
+    /* What this pool logs of that, for the operator's list of events; NULL: nobody. */
+    void (*notice)(void *arg, const char *name, const char *text);
+    void *notice_arg;
 };
 
 MUST_CHECK struct pool *pool_new(struct event_base *base,
@@ -36,8 +40,19 @@ void pool_free(struct pool **pool_p);
 /* `name` and `endpoint` are copied. ERR_BAD_ENDPOINT, or ERR_BAD_OPTION when the name
  * is taken. */
 MUST_CHECK enum err pool_add(struct pool *pool, const char *name, const char *endpoint);
-/* No new requests to it; running ones end. False: no such name. */
-MUST_CHECK bool pool_drain(struct pool *pool, const char *name);
+/* What an operator decides about it: ready, draining, its weight and limit ... False:
+ * no such name. */
+MUST_CHECK bool
+pool_set(struct pool *pool, const char *name, const struct backend_settings *settings);
+/* What runs there fails with `err`. False: no such name. */
+MUST_CHECK bool pool_abort_all(struct pool *pool, const char *name, enum err err);
+/* Serving, paused or stopped, all of it. */
+void pool_set_state(struct pool *pool, const struct pool_settings *settings);
+/* These options hold from here on. */
+void pool_set_limits(struct pool *pool,
+                     uint32_t max_queue,
+                     uint32_t retry_budget_percent,
+                     uint64_t heartbeat_timeout_us);
 /* Closes it now: what runs there is settled by the started rule. False: no such name.
  */
 MUST_CHECK bool pool_remove(struct pool *pool, const char *name);
@@ -70,5 +85,7 @@ struct pool_stats {
 #undef STAT
 };
 const struct pool_stats *pool_stats(const struct pool *pool);
+/* All counters and histograms start again from 0. */
+void pool_reset_counters(struct pool *pool);
 
 #endif

@@ -25,7 +25,8 @@ struct pool {
     struct pool_stats stats;
     uint64_t epoch; /* the last one given to a link */
     uint64_t tick_us;
-    bool is_stopped;
+    bool is_stopped; /* shutting down */
+    struct pool_settings settings;
     bool is_asgi; /* the last HELLO said so */
 };
 

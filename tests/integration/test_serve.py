@@ -551,10 +551,12 @@ def test_every_program_knows_its_version(name):
     assert re.fullmatch(rf"{name} \d+\.\d+\.\d+\n", done.stdout)
 
 
-def test_an_unknown_command_is_refused():
+def test_a_word_that_is_no_command_is_a_proxys_to_understand(monkeypatch):
+    monkeypatch.setenv("BANYAN_PROXY", "/nowhere.sock")
     done = run("banyan", "sing")
-    assert done.returncode == 2
-    assert "banyan: unknown command" in done.stderr
+    assert done.returncode == 3
+    assert "/nowhere.sock: No such file" in done.stderr
+    assert run("banyan", "help").returncode == 0
 
 
 @pytest.mark.parametrize(

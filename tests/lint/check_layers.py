@@ -79,6 +79,11 @@ TESTED_BY = {
     r".*/main\.c": "tests/integration",
     r"appserver/(interp|wsgi|asgi)/.*": "tests/integration",
     r"appserver/core/(inbox|reader|watch)\.c": "tests/unit/appserver/core",
+    r"deploy/banyan/admin\.c": "tests/integration/test_admin.py",
+    r"proxy/admin/verbs\.c": "tests/unit/proxy/admin/test_command.c",
+    r"proxy/admin/(admin|change|config|operation|run|server|show|show_backends|wait)\.c": (
+        "tests/integration/test_admin.py"
+    ),
     r"deploy/banyan/serve\.c": "tests/integration/test_serve.py",
     r"proxy/(answer|edge|turn)\.c": "tests/unit/proxy/test_exchange.c",
     r"proxy/http/clients\.c": "tests/unit/proxy/http/test_client.c",

@@ -118,7 +118,8 @@ static void end(struct fixture *f)
 static void order(struct fixture *f, enum edge_order_kind kind, const char *endpoint)
 {
     struct edge_order o = {.kind = kind, .name = "app"};
-    (void)snprintf(o.endpoint, sizeof(o.endpoint), "%s", endpoint);
+    o.backend.settings = BACKEND_SETTINGS;
+    (void)snprintf(o.backend.endpoint, sizeof(o.backend.endpoint), "%s", endpoint);
     assert_int_equal(link_send(f->control, 0, slice_of(&o, sizeof(o)), SLICE("")),
                      ERR_NONE);
 }
@@ -175,7 +176,7 @@ static void orders_that_cannot_be_followed_do_no_harm(void **state)
     struct fixture f;
     begin(&f, "30");
     log_set_level(LOG_ERROR);
-    order(&f, EDGE_DRAIN_BACKEND, "");
+    order(&f, EDGE_SET, "");
     order(&f, EDGE_REMOVE, "");
     order(&f, EDGE_ADD, "carrier-pigeon://roof");
     order(&f, EDGE_ADD, "inproc://app");
@@ -186,6 +187,63 @@ static void orders_that_cannot_be_followed_do_no_harm(void **state)
     assert_says(client, "HTTP/1.1 400 Bad Request\r\n");
     (void)close(client);
     order(&f, EDGE_SHUTDOWN, "");
+    order(&f, EDGE_SHUTDOWN, "");
+    assert_int_equal(next_report(&f), EDGE_STOPPED);
+    end(&f);
+}
+
+static struct snapshot *look(struct fixture *f)
+{
+    struct edge_order o = {.kind = EDGE_SNAPSHOT};
+    struct edge_report report;
+    struct link_message m;
+    o.snapshot = snapshot_new(SNAPSHOT_REQUESTS | SNAPSHOT_CLIENTS, 42);
+    assert_int_equal(link_send(f->control, 0, slice_of(&o, sizeof(o)), SLICE("")),
+                     ERR_NONE);
+    while (link_recv(f->control, &m) != STEP_DONE) {
+        struct pollfd poll_fd = {.fd = link_fd(f->control), .events = POLLIN};
+        if (!link_has_input(f->control))
+            (void)poll(&poll_fd, 1, -1);
+    }
+    memcpy(&report, m.frames.ptr, sizeof(report));
+    link_message_done(&m);
+    assert_int_equal(report.kind, EDGE_SNAPSHOT_TAKEN);
+    assert_int_equal(report.snapshot->owner, 42);
+    return report.snapshot;
+}
+
+static void a_snapshot_shows_what_was_ordered_before(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f, "30");
+    order(&f, EDGE_ADD, "ipc:///nowhere");
+    int client = join(&f);
+    ask(client, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n");
+    struct snapshot *s = look(&f);
+    while (s->pool.queued == 0) {
+        snapshot_free(&s);
+        s = look(&f);
+    }
+    assert_int_equal(s->pool.backend_count, 1);
+    assert_string_equal(s->pool.backends[0].name, "app");
+    assert_int_equal(s->requests.count, 1);
+    assert_string_equal(s->requests.rows[0].target, "/x");
+    assert_string_equal(s->requests.rows[0].stage, "queued");
+    assert_int_equal(s->clients.count, 1);
+    assert_string_equal(s->clients.rows[0].state, "busy");
+
+    struct edge_order kill = {.kind = EDGE_KILL_REQUEST};
+    (void)snprintf(kill.name, sizeof(kill.name), "%s", s->requests.rows[0].id);
+    snapshot_free(&s);
+    assert_int_equal(link_send(f.control, 0, slice_of(&kill, sizeof(kill)), SLICE("")),
+                     ERR_NONE);
+    assert_says(client, "HTTP/1.1 503 Service Unavailable\r\n");
+    s = look(&f);
+    assert_true(s->was_followed);
+    assert_int_equal(s->pool.queued, 0);
+    snapshot_free(&s);
+    (void)close(client);
     order(&f, EDGE_SHUTDOWN, "");
     assert_int_equal(next_report(&f), EDGE_STOPPED);
     end(&f);
@@ -212,6 +270,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_serves_until_it_is_told_to_stop),
         cmocka_unit_test(orders_that_cannot_be_followed_do_no_harm),
+        cmocka_unit_test(a_snapshot_shows_what_was_ordered_before),
         cmocka_unit_test(what_does_not_finish_is_cut_off_in_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

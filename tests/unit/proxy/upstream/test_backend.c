@@ -16,7 +16,7 @@ static void a_state_is_left_only_as_the_table_says(void **state)
     static const bool want[BACKEND_STATE_COUNT][BACKEND_STATE_COUNT] = {
         [BACKEND_CLOSED] = {false, true, false, false, false},
         [BACKEND_CONNECTING] = {true, false, true, false, false},
-        [BACKEND_GREETING] = {true, true, false, true, true},
+        [BACKEND_GREETING] = {true, true, false, true, false},
         [BACKEND_UP] = {true, true, false, false, true},
         [BACKEND_DRAINING] = {true, true, false, false, false},
     };

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * The operator's side of the control thread: sockets that take lines, the verbs behind
+ * them, and the membership that the verbs change. It speaks to the edge threads through
+ * orders only. Everything happens in the control thread, in its event loop; nothing
+ * here waits. */
+#ifndef ADMIN_ADMIN_H
+#define ADMIN_ADMIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/base/buf.h"
+#include "protocol/base/check.h"
+#include "proxy/edge.h"
+#include "proxy/options.h"
+
+struct admin;
+struct event_base;
+
+enum shutdown_kind { SHUTDOWN_GRACEFUL, SHUTDOWN_QUICK };
+
+struct admin_options { /* all borrowed, outlives the admin */
+    struct event_base *base;
+    const struct proxy_options *proxy;
+    uint32_t edge_count;
+    const char *const *listener_names;
+    uint32_t listener_count;
+    /* what it asks of the control thread; an order may be sent before the thread runs
+     */
+    void *owner;
+    void (*order)(void *owner, uint32_t edge, const struct edge_order *order);
+    void (*shut_down)(void *owner, enum shutdown_kind kind);
+    bool (*reopen_logs)(void *owner); /* false: errno */
+};
+
+/* The members are those of --backend, as the state file says when there is one. NULL:
+ * ret_message says what is wrong with it. */
+MUST_CHECK struct admin *admin_new(const struct admin_options *options,
+                                   struct buf *ret_message);
+/* Ends every connection; their operations are not finished. */
+void admin_free(struct admin **admin_p);
+/* Opens the sockets of --control. False: ret_message names the path, the reason and the
+ * remedy. */
+MUST_CHECK bool admin_listen(struct admin *admin, struct buf *ret_message);
+/* Orders the whole membership: the first orders of each edge. */
+void admin_introduce(struct admin *admin, uint32_t edge);
+
+/* What the edges report. The snapshot is the admin's from here on. */
+void admin_on_snapshot(struct admin *admin, struct snapshot *snapshot);
+void admin_on_notice(struct admin *admin, const char *name, const char *text);
+void admin_on_edge_stopped(struct admin *admin, uint32_t edge);
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ * What the files of proxy/admin share: the admin, its connections, its operations. */
+#ifndef ADMIN_ADMIN_PRIV_H
+#define ADMIN_ADMIN_PRIV_H
+
+#include "protocol/base/queue.h"
+#include "proxy/admin/admin.h"
+#include "proxy/admin/command.h"
+#include "proxy/admin/journal.h"
+#include "proxy/admin/members.h"
+#include "proxy/admin/report.h"
+
+struct event;
+
+enum {
+    ADMIN_MAGIC = 0xad314000,
+    ADMIN_CLIENT_MAGIC = 0xad314001,
+    OPERATION_MAGIC = 0xad314002,
+    ADMIN_MAX_EDGES = 64,
+    ADMIN_MAX_OPTIONS = 128,
+    ADMIN_MAX_CLIENTS = 64,
+    ADMIN_MAX_LINE = 8 * 1024,
+    ADMIN_MAX_OUTPUT =
+        32 * 1024 * 1024, /* that a client does not read: it is cut off */
+    LOOK_AGAIN_US = 10 * 1000,
+};
+
+struct admin {
+    uint32_t magic;
+    struct admin_options options;
+    struct members members;
+    struct journal journal;
+    struct proxy_options live;      /* as they are in force */
+    bool is_set[ADMIN_MAX_OPTIONS]; /* by `set`; in the order of the option table */
+    uint64_t started_us;
+    bool is_edge_stopped[ADMIN_MAX_EDGES];
+    uint64_t operation_ids;
+    struct list operations;
+    /* server.c */
+    struct list listeners, clients;
+    uint32_t client_count;
+};
+
+struct admin_client {
+    uint32_t magic;
+    struct node node;
+    struct admin *admin;
+    enum role role;
+    char who[MEMBER_WHO]; /* "uid 1000 pid 4242" */
+    int fd;
+    struct event *readable, *writable;
+    struct buf in, out;
+    struct operation *operation; /* NULL: none runs; further lines wait */
+    bool is_eof;                 /* it sends no more */
+    bool is_ending;              /* closed when its output is written */
+};
+
+/* One line being followed. */
+struct operation {
+    uint32_t magic;
+    uint64_t id;
+    struct node node;
+    struct admin *admin;
+    struct admin_client *client; /* NULL: it left; the operation goes on */
+    enum role role;
+    char who[MEMBER_WHO];
+    char line[256]; /* clipped, for the audit */
+    struct command command;
+    struct report report;
+    struct buf complaint; /* why it is refused */
+    uint64_t begun_us, deadline_us;
+
+    /* looking at the edges */
+    void (*step)(struct operation *op), (*again)(struct operation *op);
+    unsigned parts;
+    uint32_t awaited;                            /* edges that have not answered */
+    struct snapshot *snapshots[ADMIN_MAX_EDGES]; /* NULL: that edge has ended */
+    struct event *timer;
+
+    /* the verbs' own */
+    char name[MEMBER_NAME];
+    uint64_t seen;      /* show events: the last that was told */
+    bool is_listening;  /* to events */
+    bool is_queue_only; /* show queue */
+    uint64_t until_us;
+};
+
+/* ---- operation.c ---- */
+/* The verb finishes it at once, or looks. `line` without its end. */
+void operation_start(struct admin_client *client, struct slice line);
+/* Orders a snapshot of every edge, with `parts` beyond the usual; `step` runs when all
+ * are there, and finishes the operation or looks again. */
+void operation_look(struct operation *op,
+                    unsigned parts,
+                    void (*step)(struct operation *));
+void operation_look_again(struct operation *op); /* the same after LOOK_AGAIN_US */
+bool operation_is_late(const struct operation *op);
+/* Answers and frees it. */
+void operation_finish(struct operation *op, enum outcome outcome);
+/* Answers REFUSED with this text, and frees it. */
+void operation_refuse(struct operation *op, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Nobody will hear of it: frees what only waits to be told things. */
+void operation_client_left(struct operation *op);
+void operation_free(struct operation **op_p);
+
+/* ---- admin.c ---- */
+void admin_order(struct admin *admin, const struct edge_order *order); /* to all */
+int64_t admin_now_ms(void);                                            /* Unix time */
+void admin_order_member(struct admin *admin,
+                        const struct member *m,
+                        enum edge_order_kind kind);         /* likewise */
+struct edge_tuning admin_tuning(const struct admin *admin); /* of admin->live */
+/* An event for `show events`. */
+void admin_note(struct admin *admin,
+                const char *by,
+                const char *object,
+                const char *text);
+/* One more change, by this operation: numbers it, and writes it down. */
+void admin_changed(struct operation *op, struct change *change, const char *what);
+
+/* ---- server.c ---- */
+/* What stands in client->out leaves with the next turn; then its next line is followed.
+ */
+void admin_client_write(struct admin_client *client);
+void admin_client_free(struct admin_client **client_p);
+void admin_server_free(struct admin *admin);
+
+/* ---- show.c ---- */
+void show_new_events(struct operation *op);
+void admin_format_time(int64_t at_ms, char ret_text[32]); /* RFC 3339 */
+
+/* ---- show_backends.c ---- */
+/* The sum over the edges of what they report of this one; false: none knows it. */
+struct backend_sum {
+    struct backend_report all; /* state: the least far of the edges' */
+    uint32_t edges, edges_up;  /* that know it; that may send to it */
+};
+bool admin_sum_backend(const struct operation *op,
+                       uint32_t index,
+                       const char *name,
+                       struct backend_sum *ret_sum);
+
+/* ---- the verbs: show.c, show_backends.c, change.c ---- */
+#define VERB(words, role, effect, least, most, keys, arguments, help, function)        \
+    void function(struct operation *op);
+#include "proxy/admin/verbs.def"
+#undef VERB
+
+#endif

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT
+ * What needs no look at single backends: who, what, how many, what happened. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "protocol/base/clock.h"
+#include "protocol/frame.h"
+#include "proxy/admin/admin_priv.h"
+
+#define COLUMNS(array) array, sizeof(array) / sizeof((array)[0])
+
+void verb_ping(struct operation *op)
+{
+    report_say(&op->report, "pong");
+    operation_finish(op, OUTCOME_DONE);
+}
+
+void verb_whoami(struct operation *op)
+{
+    report_facts(&op->report, "whoami");
+    report_fact_text(&op->report, "who", op->who);
+    report_fact_text(&op->report, "role", role_name(op->role));
+    operation_finish(op, OUTCOME_DONE);
+}
+
+/* ---- help ---- */
+
+static bool is_asked_for(const struct operation *op, const struct verb *verb)
+{
+    const struct command *c = &op->command;
+    char words[64] = "";
+    for (size_t i = 0; i < c->operand_count; i++)
+        (void)snprintf(words + strlen(words), sizeof words - strlen(words), "%s%s",
+                       i == 0 ? "" : " ", c->operands[i]);
+    size_t length = strlen(words);
+    return strncmp(verb->words, words, length) == 0 &&
+           (length == 0 || verb->words[length] == '\0' || verb->words[length] == ' ');
+}
+
+void verb_help(struct operation *op)
+{
+    static const struct report_column columns[] = {
+        {"verb", "VERB", ALIGN_LEFT},
+        {"arguments", "ARGUMENTS", ALIGN_LEFT},
+        {"role", "ROLE", ALIGN_LEFT},
+        {"help", "", ALIGN_LEFT}};
+    struct report *r = &op->report;
+    bool is_any = false;
+    for (size_t i = 0; i < verb_count; i++)
+        is_any |= is_asked_for(op, &verbs[i]);
+    if (!is_any) {
+        operation_refuse(op, "\"%.40s\" is no verb; `help` lists them",
+                         op->command.operands[0]);
+        return;
+    }
+    report_table(r, "verbs", COLUMNS(columns));
+    for (size_t i = 0; i < verb_count; i++) {
+        if (!is_asked_for(op, &verbs[i]))
+            continue;
+        report_text(r, verbs[i].words);
+        report_text(r, r->is_json || *verbs[i].arguments != '\0' ? verbs[i].arguments
+                                                                 : " ");
+        report_text(r, role_name(verbs[i].role));
+        report_text(r, verbs[i].help);
+    }
+    if (!r->is_json && op->command.operand_count == 0)
+        report_say(r,
+                   "\nOptions: --json, --timeout SECONDS (default %d), --ephemeral. "
+                   "Changes also take if-generation=N.",
+                   COMMAND_DEFAULT_TIMEOUT_S);
+    operation_finish(op, OUTCOME_DONE);
+}
+
+/* ---- the process ---- */
+
+void verb_show_version(struct operation *op)
+{
+    report_facts(&op->report, "version");
+    report_fact_text(&op->report, "version", BANYAN_VERSION);
+    report_fact_count(&op->report, "protocol", PROTOCOL_VERSION);
+    operation_finish(op, OUTCOME_DONE);
+}
+
+void verb_show_generation(struct operation *op)
+{
+    if (!op->report.is_json)
+        report_say(&op->report, "%" PRIu64, op->admin->members.generation);
+    operation_finish(op, OUTCOME_DONE);
+}
+
+static void step_show_info(struct operation *op)
+{
+    const struct admin *admin = op->admin;
+    struct report *r = &op->report;
+    uint64_t connections = 0, requests = 0, queued = 0;
+    for (uint32_t i = 0; i < admin->options.edge_count; i++) {
+        const struct snapshot *s = op->snapshots[i];
+        if (s == NULL)
+            continue;
+        connections += s->connections;
+        requests += s->stats.requests;
+        queued += s->pool.queued;
+    }
+    report_facts(r, "info");
+    report_fact_text(r, "version", BANYAN_VERSION);
+    report_fact_count(r, "pid", (uint64_t)getpid());
+    report_fact_count(r, "uptime_s", (clock_now_us() - admin->started_us) / 1000000);
+    report_fact_count(r, "edge_threads", admin->options.edge_count);
+    report_fact_count(r, "backends", admin->members.count);
+    report_fact_count(r, "connections", connections);
+    report_fact_count(r, "queued", queued);
+    report_fact_count(r, "requests", requests);
+    report_fact_count(r, "generation", admin->members.generation);
+    operation_finish(op, OUTCOME_DONE);
+}
+
+void verb_show_info(struct operation *op)
+{
+    operation_look(op, 0, step_show_info);
+}
+
+void verb_show_listeners(struct operation *op)
+{
+    static const struct report_column columns[] = {{"address", "ADDRESS", ALIGN_LEFT}};
+    const struct admin_options *o = &op->admin->options;
+    report_table(&op->report, "listeners", COLUMNS(columns));
+    for (uint32_t i = 0; i < o->listener_count; i++)
+        report_text(&op->report, o->listener_names[i]);
+    operation_finish(op, OUTCOME_DONE);
+}
+
+/* ---- counters ---- */
+
+static void step_show_stats(struct operation *op)
+{
+    struct report *r = &op->report;
+    struct stats sum = {0};
+    struct pool_stats pool = {0};
+    for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
+        const struct snapshot *s = op->snapshots[i];
+        if (s == NULL)
+            continue;
+#define STAT(name, help) sum.name += s->stats.name;
+#include "proxy/stats.def"
+#undef STAT
+        for (int e = 0; e < ERR_COUNT; e++)
+            sum.failures[e] += s->stats.failures[e];
+        pool.sent += s->pool.stats.sent;
+        pool.returned += s->pool.stats.returned;
+        pool.requeued += s->pool.stats.requeued;
+        pool.retried += s->pool.stats.retried;
+        pool.lost += s->pool.stats.lost;
+        pool.bad_frames += s->pool.stats.bad_frames;
+    }
+    report_facts(r, "stats");
+#define STAT(name, help) report_fact_count(r, #name, sum.name);
+#include "proxy/stats.def"
+#undef STAT
+    report_fact_count(r, "upstream_sent", pool.sent);
+    report_fact_count(r, "upstream_returned", pool.returned);
+    report_fact_count(r, "upstream_requeued", pool.requeued);
+    report_fact_count(r, "upstream_retried", pool.retried);
+    report_fact_count(r, "upstream_lost", pool.lost);
+    report_fact_count(r, "upstream_bad_frames", pool.bad_frames);
+    report_facts(r, "failures");
+    for (int e = 1; e < ERR_COUNT; e++)
+        if (sum.failures[e] > 0)
+            report_fact_count(r, err_name((enum err)e), sum.failures[e]);
+    operation_finish(op, OUTCOME_DONE);
+}
+
+void verb_show_stats(struct operation *op)
+{
+    operation_look(op, 0, step_show_stats);
+}
+
+/* ---- requests and clients ---- */
+
+static void step_show_requests(struct operation *op)
+{
+    static const struct report_column columns[] = {
+        {"id", "ID", ALIGN_LEFT},           {"stage", "STAGE", ALIGN_LEFT},
+        {"age_ms", "AGE/ms", ALIGN_RIGHT},  {"queued_ms", "QUEUED/ms", ALIGN_RIGHT},
+        {"backend", "BACKEND", ALIGN_LEFT}, {"client", "CLIENT", ALIGN_LEFT},
+        {"method", "METHOD", ALIGN_LEFT},   {"target", "TARGET", ALIGN_LEFT}};
+    struct report *r = &op->report;
+    uint32_t hidden = 0;
+    report_table(r, "requests", COLUMNS(columns));
+    for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
+        const struct snapshot *s = op->snapshots[i];
+        for (uint32_t n = 0; s != NULL && n < s->requests.count; n++) {
+            const struct request_report *q = &s->requests.rows[n];
+            bool is_waiting = strcmp(q->stage, "queued") == 0;
+            if (op->is_queue_only && !is_waiting)
+                continue;
+            report_text(r, q->id);
+            report_text(r, q->stage);
+            report_ms(r, q->age_us);
+            report_ms(r, q->queued_us);
+            report_text(r, q->backend);
+            report_text(r, q->client);
+            report_text(r, q->method);
+            report_text(r, q->target);
+        }
+        hidden += s == NULL ? 0 : s->requests.total - s->requests.count;
+    }
+    if (hidden > 0)
+        report_say(r, "and %u more", hidden);
+    operation_finish(op, OUTCOME_DONE);
+}
+
+void verb_show_requests(struct operation *op)
+{
+    operation_look(op, SNAPSHOT_REQUESTS, step_show_requests);
+}
+
+void verb_show_queue(struct operation *op)
+{
+    op->is_queue_only = true;
+    operation_look(op, SNAPSHOT_REQUESTS, step_show_requests);
+}
+
+static void step_show_clients(struct operation *op)
+{
+    static const struct report_column columns[] = {
+        {"thread", "THREAD", ALIGN_RIGHT}, {"client", "CLIENT", ALIGN_RIGHT},
+        {"state", "STATE", ALIGN_LEFT},    {"address", "ADDRESS", ALIGN_LEFT},
+        {"server", "SERVER", ALIGN_LEFT},  {"server_port", "PORT", ALIGN_RIGHT}};
+    struct report *r = &op->report;
+    uint32_t hidden = 0;
+    report_table(r, "clients", COLUMNS(columns));
+    for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
+        const struct snapshot *s = op->snapshots[i];
+        for (uint32_t n = 0; s != NULL && n < s->clients.count; n++) {
+            const struct client_report *c = &s->clients.rows[n];
+            report_count(r, i);
+            report_count(r, c->number);
+            report_text(r, c->state);
+            report_text(r, *c->address == '\0' ? "unix" : c->address);
+            report_text(r, c->server);
+            report_count(r, c->server_port);
+        }
+        hidden += s == NULL ? 0 : s->clients.total - s->clients.count;
+    }
+    if (hidden > 0)
+        report_say(r, "and %u more", hidden);
+    operation_finish(op, OUTCOME_DONE);
+}
+
+void verb_show_clients(struct operation *op)
+{
+    operation_look(op, SNAPSHOT_CLIENTS, step_show_clients);
+}
+
+/* ---- events ---- */
+
+void admin_format_time(int64_t at_ms, char ret_text[32])
+{
+    time_t seconds = (time_t)(at_ms / 1000);
+    struct tm tm;
+    (void)gmtime_r(&seconds, &tm);
+    size_t length = strftime(ret_text, 32, "%Y-%m-%dT%H:%M:%S", &tm);
+    (void)snprintf(ret_text + length, 32 - length, ".%03dZ", (int)(at_ms % 1000));
+}
+
+static void put_event(struct operation *op, const struct journal_event *e)
+{
+    char at[32];
+    admin_format_time(e->at_ms, at);
+    struct buf *out = &op->client->out;
+    if (!op->command.is_json) {
+        buf_addf(out, " %s  %4" PRIu64 "  %-20s  %-12s  %s\n", at, e->generation, e->by,
+                 e->object, e->text);
+        return;
+    }
+    buf_addf(out,
+             " {\"number\":%" PRIu64 ",\"at\":\"%s\",\"generation\":%" PRIu64
+             ",\"by\":",
+             e->number, at, e->generation);
+    report_json_string(out, e->by);
+    buf_add(out, SLICE(",\"object\":"));
+    report_json_string(out, e->object);
+    buf_add(out, SLICE(",\"event\":"));
+    report_json_string(out, e->text);
+    buf_add(out, SLICE("}\n"));
+}
+
+/* One line, or one JSON object, each, as they come. */
+void show_new_events(struct operation *op)
+{
+    const struct journal *journal = &op->admin->journal;
+    uint64_t first = journal_first(journal);
+    for (op->seen = op->seen + 1 < first ? first - 1 : op->seen;
+         op->seen < journal->last;)
+        put_event(op, journal_get(journal, ++op->seen));
+    admin_client_write(op->client);
+}
+
+void verb_show_events(struct operation *op)
+{
+    const struct command *c = &op->command;
+    if (c->operand_count == 1 && strcmp(c->operands[0], "-w") != 0) {
+        operation_refuse(op, "show events takes -w or nothing");
+        return;
+    }
+    show_new_events(op);
+    op->is_listening = c->operand_count == 1;
+    if (!op->is_listening)
+        operation_finish(op, OUTCOME_DONE);
+}

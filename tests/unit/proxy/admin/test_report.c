@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ * proxy/admin/report.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+// cmocka.h needs the four above
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "proxy/admin/report.h"
+
+static const struct report_column columns[] = {{"name", "NAME", ALIGN_LEFT},
+                                               {"wait_ms", "WAIT/ms", ALIGN_RIGHT},
+                                               {"by", "BY", ALIGN_LEFT}};
+
+static void expect(struct report *r, int code, const char *want)
+{
+    struct buf out;
+    buf_init(&out, 0);
+    report_finish(r, code, 7, &out);
+    buf_add(&out, slice_of("", 1));
+    assert_string_equal(buf_slice(&out).ptr, want);
+    buf_fini(&out);
+    report_fini(r);
+}
+
+static void fill(struct report *r, enum report_form form)
+{
+    report_init(r, form);
+    report_table(r, "rows", columns, 3);
+    report_text(r, "a");
+    report_ms(r, 1500);
+    report_text(r, NULL);
+    report_text(r, "longer");
+    report_ms(r, 123456);
+    report_text(r, "me");
+    report_facts(r, "facts");
+    report_fact_text(r, "key", "value");
+    report_fact_count(r, "longest", 3);
+    report_say(r, "done %d", 1);
+    report_say(r, "twice");
+}
+
+static void people_get_aligned_columns(void **state)
+{
+    (void)state;
+    struct report r;
+    fill(&r, REPORT_TEXT);
+    expect(&r, 0,
+           "NAME    WAIT/ms  BY\n"
+           "a          1.50  -\n"
+           "longer      123  me\n"
+           "\n"
+           "key      value\n"
+           "longest  3\n"
+           "done 1\n"
+           "twice\n");
+}
+
+static void programs_get_one_object(void **state)
+{
+    (void)state;
+    struct report r;
+    fill(&r, REPORT_JSON);
+    expect(&r, 2,
+           "{\"code\":2,\"generation\":7,\"rows\":["
+           "{\"name\":\"a\",\"wait_ms\":1.500,\"by\":null},"
+           "{\"name\":\"longer\",\"wait_ms\":123.456,\"by\":\"me\"}],"
+           "\"facts\":{\"key\":\"value\",\"longest\":3},"
+           "\"text\":\"done 1\\u000atwice\"}\n");
+}
+
+static void empty_tables_are_there(void **state)
+{
+    (void)state;
+    struct report r;
+    report_init(&r, REPORT_JSON);
+    report_table(&r, "rows", columns, 3);
+    expect(&r, 0, "{\"code\":0,\"generation\":7,\"rows\":[]}\n");
+    report_init(&r, REPORT_TEXT);
+    report_table(&r, "rows", columns, 3);
+    expect(&r, 0, "NAME  WAIT/ms  BY\n");
+}
+
+static void strings_are_json_whatever_is_in_them(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *want;
+    } rows[] = {{"", "\"\""},
+                {"a\"b\\c", "\"a\\\"b\\\\c\""},
+                {"\x01\x1f\x7f", "\"\\u0001\\u001f\\u007f\""},
+                {"\xc3\xa4\xf0\x9f\x98\x80", "\"\xc3\xa4\xf0\x9f\x98\x80\""},
+                {"\xc3", "\"\\u00c3\""},
+                {"\xed\xa0\x80", "\"\\u00ed\\u00a0\\u0080\""},
+                {"\xff!", "\"\\u00ff!\""}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct buf out;
+        buf_init(&out, 0);
+        report_json_string(&out, rows[i].in);
+        buf_add(&out, slice_of("", 1));
+        assert_string_equal(buf_slice(&out).ptr, rows[i].want);
+        buf_fini(&out);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(people_get_aligned_columns),
+        cmocka_unit_test(programs_get_one_object),
+        cmocka_unit_test(empty_tables_are_there),
+        cmocka_unit_test(strings_are_json_whatever_is_in_them),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
