@@ -56,6 +56,10 @@ static void the_defaults_are_those_of_the_manual(void **state)
     assert_int_equal(o.request_buffer, 1 << 30);
     assert_int_equal(o.response_buffer, 256 * 1024);
     assert_int_equal(o.retry_budget, 20);
+    assert_true(o.websocket_ping_interval_s == 20 && o.websocket_ping_timeout_s == 20);
+    assert_true(o.websocket_close_timeout_s == 5);
+    assert_int_equal(o.websocket_max_message, 16 * 1024 * 1024);
+    assert_true(o.websocket_compression);
     assert_true(o.sched_batch);
     assert_false(o.lenient);
     assert_null(o.access_logfile);
@@ -97,6 +101,8 @@ static void what_cannot_be_is_refused_with_a_remedy(void **state)
         {{"--backend", "ipc:///x", "--heartbeat-timeout", "0"}, "from 0.5"},
         {{"--backend", "ipc:///x", "--response-buffer", "1"}, "from 65536"},
         {{"--backend", "ipc:///x", "--retry-budget", "101"}, "from 0 to 100"},
+        {{"--backend", "ipc:///x", "--websocket-close-timeout", "0"}, "from 0.1"},
+        {{"--backend", "ipc:///x", "--websocket-max-message", "100"}, "from 125"},
         {{"--backend", "ipc:///x", "--balance", "best"}, "least_load or round_robin"},
     };
     (void)state;

@@ -101,6 +101,22 @@ static void on_nothing(struct client *c)
     (void)c;
 }
 
+/* Takes up to `room` bytes, and turns them round. */
+static bool on_input(struct client *c, char **input, size_t *length)
+{
+    assert_ptr_equal(c, current);
+    size_t n = *length < room ? *length : room;
+    for (size_t i = 0; i < n; i++)
+        (*input)[i] ^= 0x20;
+    buf_add(client_out(c), slice_of(*input, n));
+    client_touch(c);
+    body_bytes += n;
+    room -= n;
+    *input += n;
+    *length -= n;
+    return room > 0;
+}
+
 static const struct client_events events = {
     .request = on_request,
     .refused = on_refused,
@@ -108,6 +124,7 @@ static const struct client_events events = {
     .body = on_body,
     .body_end = on_body_end,
     .body_failed = on_body_failed,
+    .input = on_input,
     .half_closed = on_half_closed,
     .gone = on_gone,
     .written = on_nothing,
@@ -345,6 +362,65 @@ static void the_owner_hears_of_a_half_close_once_and_of_the_end(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
+/* ---- upgraded ---- */
+
+static void expect_bytes(int fd, const char *want)
+{
+    char got[256];
+    ssize_t n = recv(fd, got, sizeof(got), 0);
+    assert_slice(slice_of(got, n < 0 ? 0 : (size_t)n), want);
+}
+
+static void what_follows_an_upgrade_is_no_http(void **state)
+{
+    (void)state;
+    int fd = join();
+    say(fd, GET "ahead");
+    assert_int_equal(requests, 1);
+    room = 1000;
+    client_upgrade(current);
+    assert_int_equal(body_bytes, 0); /* from the end of the turn on */
+    run();
+    expect_bytes(fd, "AHEAD");
+    say(fd, GET);
+    assert_int_equal(requests, 1);
+    assert_int_equal(body_bytes, 5 + strlen(GET));
+    client_end(current, CLIENT_KEEP_ALIVE);
+    run();
+    char data[256];
+    assert_true(recv(fd, data, sizeof(data), 0) > 0);
+    assert_false(is_open(fd)); /* a connection that was something else is not kept */
+    assert_int_equal(gone, 0);
+    close(fd);
+}
+
+static void an_upgraded_connection_is_read_no_faster_than_it_goes_on(void **state)
+{
+    (void)state;
+    int fd = join();
+    say(fd, GET);
+    room = 2;
+    client_upgrade(current);
+    say(fd, "abcdef");
+    expect_bytes(fd, "AB");
+    say(fd, "ghi");
+    assert_int_equal(body_bytes, 2);
+    shutdown(fd, SHUT_WR);
+    run();
+    assert_int_equal(gone, 0); /* what it said before is still to be used */
+    room = 5;
+    client_resume(current);
+    run();
+    expect_bytes(fd, "CDEFG");
+    assert_int_equal(gone, 0);
+    room = 100;
+    client_resume(current);
+    run();
+    assert_int_equal(body_bytes, 9);
+    assert_int_equal(gone, 1);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +431,8 @@ int main(void)
         TEST(the_longest_idle_connection_makes_room),
         TEST(a_large_piece_is_written_at_once_and_its_rest_waits),
         TEST(the_owner_hears_of_a_half_close_once_and_of_the_end),
+        TEST(what_follows_an_upgrade_is_no_http),
+        TEST(an_upgraded_connection_is_read_no_faster_than_it_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
