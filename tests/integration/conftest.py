@@ -231,7 +231,7 @@ def framework_python(tmp_path_factory):
             folder = tmp_path_factory.mktemp("venv")
             subprocess.run([PYTHON, "-m", "venv", folder], check=True, timeout=120)
             made[kind] = str(folder / "bin" / "python")
-            install = ["pip", "install", "-q", "--retries", "1", *FRAMEWORKS]
+            install = ["pip", "install", "-q", "--no-compile", "--retries", "1", *FRAMEWORKS]
             if subprocess.run([made[kind], "-m", *install], timeout=300).returncode:
                 again = ["venv", "--clear", "--system-site-packages", folder]
                 subprocess.run([PYTHON, "-m", *again], check=True, timeout=120)
