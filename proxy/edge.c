@@ -382,7 +382,7 @@ static void follow(struct edge *e, const struct edge_order *order)
         e->was_followed = exchanges_kill(e->exchanges, slice_from(order->name));
         break;
     case EDGE_SET_POOL:
-        pool_set_state(e->pool, &order->pool);
+        pool_set_state(e->pool, &order->pool_settings);
         break;
     case EDGE_SET_TUNING:
         tune(e, &order->tuning);

@@ -24,7 +24,7 @@ enum edge_order_kind {
     EDGE_REMOVE,
     EDGE_ABORT_ALL,    /* what runs at `name` */
     EDGE_KILL_REQUEST, /* whose id is `name` */
-    EDGE_SET_POOL,     /* pool */
+    EDGE_SET_POOL,     /* pool_settings */
     EDGE_SET_TUNING,   /* tuning */
     EDGE_RESET_COUNTERS,
     EDGE_SNAPSHOT, /* fills `snapshot` and says EDGE_SNAPSHOT_TAKEN */
@@ -32,13 +32,14 @@ enum edge_order_kind {
 };
 struct edge_order {
     enum edge_order_kind kind;
-    char name[64];
+    char pool[64];
+    char name[64]; /* of a backend there */
     union {
         struct {
             char endpoint[256];
             struct backend_settings settings;
         } backend;
-        struct pool_settings pool;
+        struct pool_settings pool_settings;
         struct edge_tuning {
             uint32_t max_queue, retry_budget_percent;
             double queue_timeout_s, request_timeout_s, heartbeat_timeout_s,

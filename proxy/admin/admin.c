@@ -83,7 +83,7 @@ void admin_order(struct admin *admin, const struct edge_order *order)
 static struct edge_order
 order_of(const struct admin *admin, const struct member *m, uint32_t edge)
 {
-    struct edge_order order = {.kind = EDGE_SET};
+    struct edge_order order = {.kind = EDGE_SET, .pool = POOL_NAME};
     uint32_t edges = admin->options.edge_count, limit = m->settings.limit;
     memcpy(order.name, m->name, sizeof order.name);
     memcpy(order.backend.endpoint, m->endpoint, sizeof order.backend.endpoint);
@@ -113,8 +113,9 @@ void admin_introduce(struct admin *admin, uint32_t edge)
         order.kind = EDGE_ADD;
         admin->options.order(admin->options.owner, edge, &order);
     }
-    struct edge_order order = {.kind = EDGE_SET_POOL, .pool = admin->members.pool};
-    if (order.pool.state != POOL_SERVING)
+    struct edge_order order = {.kind = EDGE_SET_POOL, .pool = POOL_NAME};
+    order.pool_settings = admin->members.pool;
+    if (order.pool_settings.state != POOL_SERVING)
         admin->options.order(admin->options.owner, edge, &order);
 }
 
