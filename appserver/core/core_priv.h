@@ -61,6 +61,7 @@ struct loop {
     bool turning;      /* inside core_loop_turn: looks at the news before it returns */
     bool roused;       /* its descriptor was made readable since it last looked */
     bool some_stalled; /* a put found its peer's queue full */
+    bool is_behind;    /* it starts nothing: no credit beyond what runs */
 };
 
 struct core {

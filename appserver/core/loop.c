@@ -85,6 +85,10 @@ size_t core_loop_turn(struct core *core, struct loop_news *ret_news, size_t max)
     core_lock(core);
     peers_unstall(core);
     size_t count = hand_out(core, ret_news, max, now);
+    if (loop->is_behind) {
+        loop->is_behind = false;
+        peers_grant(core, now);
+    }
     if (now - loop->reviewed_us >= WATCH_REVIEW_US) {
         loop->reviewed_us = now;
         peers_review(core, now);

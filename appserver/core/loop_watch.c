@@ -19,6 +19,7 @@ enum {
 static bool has_to_look(const struct core *core, uint64_t now_us);
 static void look(struct core *core, uint64_t now_us);
 static void look_at_loop(struct core *core, uint64_t now_us);
+static bool waits_for_loop(struct core *core);
 static void read_for_loop(struct core *core);
 static bool is_readable(int fd);
 static bool is_ending(const struct core *core);
@@ -68,7 +69,7 @@ static void look(struct core *core, uint64_t now_us)
     if (core->starts != watch->seen_starts) {
         watch->seen_starts = core->starts;
         watch->moved_us = now_us;
-    } else if (core->running >= core->slots) {
+    } else if (core->running >= core->slots || waits_for_loop(core)) {
         watch_give_back(core, now_us);
     }
     watch->quiet_ticks = moved ? 0 : watch->quiet_ticks + 1;
@@ -78,7 +79,7 @@ static void look(struct core *core, uint64_t now_us)
         peers_review(core, now_us);
     if (moved && core->running > 0)
         peers_load(core, now_us);
-    watch_flush(core, is_ending(core));
+    watch_flush(core, watch->quiet_ticks <= 1 || is_ending(core));
     if (core->state == CORE_DRAINING)
         watch_end_drain(core);
 }
@@ -101,6 +102,19 @@ static void look_at_loop(struct core *core, uint64_t now_us)
         return;
     watch->asked_us = now_us;
     watch_report_stuck(core, core->loop.thread_tag, "", watch->asked++ > 0);
+}
+
+/* True: requests wait here since the last look for a loop that starts nothing, and
+ * another process may. */
+static bool waits_for_loop(struct core *core)
+{
+    struct watch *watch = &core->watch;
+    bool is_waiting = watch->behind_us != 0 && core->waiting > 0;
+    bool again = is_waiting && watch->seen_waiting;
+
+    watch->seen_waiting = is_waiting;
+    core->loop.is_behind |= again;
+    return again;
 }
 
 /* So that PING is answered, and CANCEL and BODY are news as soon as it looks. */

@@ -351,6 +351,8 @@ static uint32_t credit_budget(const struct core *core)
 {
     uint32_t ahead = credit_ahead(core->service_us16);
 
+    if (core->loop.is_behind)
+        return core->running;
     if (ahead == 0 && core->slots < core->options.threads_max)
         ahead = 1;
     return core->slots + ahead;

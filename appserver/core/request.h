@@ -9,7 +9,7 @@
  *
  * All functions here are called WITHOUT the GIL unless their comment says "any". A
  * request belongs to the worker that took it until core_next is called again or it was
- * finished. */
+ * finished. What an event loop uses instead of the functions that wait: loop.h. */
 #ifndef CORE_REQUEST_H
 #define CORE_REQUEST_H
 

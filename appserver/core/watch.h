@@ -56,6 +56,7 @@ struct watch {
     /* a loop's */
     uint64_t seen_turns;
     uint64_t behind_us; /* the look that first saw it not turn; 0: it turns */
+    bool seen_waiting;  /* it did not, and requests waited */
     uint32_t asked;     /* events.stuck, then stuck_again was called */
     uint64_t asked_us;
 };

@@ -205,6 +205,7 @@ void worker_wait(struct request *r, ready_fn *ready)
     struct core *core = r->core;
     uint64_t until = r->deadline_us != 0 ? r->deadline_us : SLEEP_FOREVER;
 
+    ASSERT(!core->options.is_loop);
     r->worker->is_waiting = true;
     if (!ready(r))
         worker_cede(r->worker);
