@@ -592,7 +592,7 @@ def test_a_client_that_reads_nothing_for_ever_is_dropped(start):
 
 
 def test_a_silent_client_is_pinged_and_dropped(start):
-    options = ["--websocket-ping-interval", "0.3", "--websocket-ping-timeout", "0.4"]
+    options = ["--websocket-ping-interval", "0.2", "--websocket-ping-timeout", "2"]
     pair = WsPair(start, *options)
     note, target = pair.noted("/ws/idle")
     with pair.socket(target) as ws:
@@ -606,10 +606,10 @@ def test_a_silent_client_is_pinged_and_dropped(start):
 
 
 def test_without_an_interval_nobody_is_pinged(start):
-    pair = WsPair(start, "--websocket-ping-interval", "0", "--keepalive-timeout", "0.3",
-                  "--request-timeout", "0.3", "--header-timeout", "0.3")
+    options = ["--keepalive-timeout", "2", "--request-timeout", "2", "--header-timeout", "2"]
+    pair = WsPair(start, "--websocket-ping-interval", "0", *options)
     with pair.socket() as ws:
-        ws.socket.settimeout(1)
+        ws.socket.settimeout(4)
         with pytest.raises(TimeoutError):
             ws.receive()
         ws.socket.settimeout(20)
@@ -703,4 +703,4 @@ def test_idle_ones_cost_little(start):
     each = (pair.rss_kib() - before) / len(more)
     for ws in first + more:
         ws.close()
-    assert IS_ASAN or each < 3, f"{each} KiB"
+    assert IS_ASAN or each < 4, f"{each} KiB"
