@@ -48,7 +48,8 @@ struct edge_thread {
 };
 
 struct control {
-    const struct proxy_options *options;
+    struct config *config;
+    const struct proxy_options *options; /* its options */
     struct link_context *context;
     struct access_log *access_log;
     struct bind_set *binds;
@@ -71,9 +72,11 @@ static enum waker_result on_reports(void *arg);
 static void serve(struct control *c);
 static void close_everything(struct control *c);
 
-int control_run(const struct proxy_options *options)
+int control_run(struct config **config_p)
 {
+    const struct proxy_options *options = &(*config_p)->options;
     struct control c = {
+        .config = take(*config_p),
         .options = options,
         .signal_fd = -1,
         .edge_count = (uint32_t)options->threads,
@@ -157,10 +160,12 @@ static bool open_everything(struct control *c)
         return false;
     /* A link for each backend of each edge, replaced ones for a moment too, and the
      * PAIRs. */
-    unsigned backends = (unsigned)o->backend.count;
+    size_t backends = 0;
+    for (size_t i = 0; i < c->config->pool_count; i++)
+        backends += c->config->pools[i].backend_count;
     if (o->control.count > 0)
         backends += CONTROL_MORE_BACKENDS;
-    c->context = link_context_new(c->edge_count * (2 * backends + 2));
+    c->context = link_context_new(c->edge_count * (2 * (unsigned)backends + 2));
     c->base = event_base_new();
     if (c->base == NULL) {
         log_error(NULL, "no event loop: %s", strerror(errno));
@@ -182,6 +187,35 @@ static void send_order(struct edge_thread *e, const struct edge_order *order)
     enum err err = link_send(e->orders, 0, slice_of(order, sizeof *order), SLICE(""));
     if (err != ERR_NONE)
         log_error(NULL, "cannot reach edge thread %u", e->options.number);
+}
+
+static struct edge_order order_for(enum edge_order_kind kind,
+                                   const struct config_pool *pool,
+                                   const struct config_backend *b)
+{
+    struct edge_order order = {.kind = kind};
+    static_assert(sizeof order.pool == sizeof pool->site.name, "copied below");
+    static_assert(sizeof order.name == sizeof b->name, "copied below");
+    static_assert(sizeof order.backend.endpoint == sizeof b->endpoint, "copied below");
+    memcpy(order.pool, pool->site.name, sizeof order.pool);
+    memcpy(order.name, b->name, sizeof order.name);
+    memcpy(order.backend.endpoint, b->endpoint, sizeof order.backend.endpoint);
+    order.backend.settings = BACKEND_SETTINGS;
+    order.backend.settings.weight = b->weight;
+    return order;
+}
+
+static void send_membership(struct control *c, struct edge_thread *e)
+{
+    for (size_t i = 0; i < c->config->pool_count; i++) {
+        const struct config_pool *pool = &c->config->pools[i];
+        if (strcmp(pool->site.name, CONFIG_DEFAULT_POOL) == 0)
+            continue; /* the admin's */
+        for (size_t n = 0; n < pool->backend_count; n++) {
+            struct edge_order order = order_for(EDGE_ADD, pool, &pool->backends[n]);
+            send_order(e, &order);
+        }
+    }
 }
 
 /* ---- what the admin asks for ---- */
@@ -240,7 +274,7 @@ static void start_edges(struct control *c)
         struct link *theirs;
         link_pair_new(c->context, &e->orders, &theirs);
         e->options = (struct edge_options){
-            .proxy = c->options,
+            .config = c->config,
             .number = i,
             .count = c->edge_count,
             .context = c->context,
@@ -254,6 +288,7 @@ static void start_edges(struct control *c)
         e->control = c;
         e->waker = waker_new(c->base, e->orders, on_reports, e);
         admin_introduce(c->admin, i);
+        send_membership(c, e);
         ASSERT(pthread_create(&e->thread, NULL, run_edge, &e->options) == 0);
         char name[16];
         (void)snprintf(name, sizeof name, "edge-%u", i);
@@ -394,6 +429,7 @@ static void close_everything(struct control *c)
         event_free(c->signals);
     if (c->base != NULL)
         event_base_free(c->base);
+    config_free(&c->config);
     if (c->signal_fd >= 0)
         (void)close(c->signal_fd);
 }

@@ -5,10 +5,9 @@
 #define PROXY_CONTROL_H
 
 #include "protocol/base/check.h"
-#include "proxy/options.h"
+#include "proxy/config/config.h"
 
-/* Serves until SIGTERM or SIGINT; the process's exit code. `options` has passed
- * proxy_options_check. */
-MUST_CHECK int control_run(const struct proxy_options *options);
+/* Serves until SIGTERM or SIGINT; the process's exit code. Takes the configuration. */
+MUST_CHECK int control_run(struct config **config_p);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * One list per kind, ordered by construction. */
+ * One list per kind, the soonest first. */
 #include "proxy/deadline.h"
 
 #include <stdlib.h>
@@ -71,12 +71,24 @@ void deadlines_turn(struct deadlines *all)
 
 void deadline_arm(struct deadlines *all, enum deadline_kind kind, struct deadline *d)
 {
-    struct deadline_kind_state *k = &all->kinds[kind];
+    deadline_arm_for(all, kind, d, all->kinds[kind].duration_us);
+}
+
+void deadline_arm_for(struct deadlines *all,
+                      enum deadline_kind kind,
+                      struct deadline *d,
+                      uint64_t duration_us)
+{
+    struct list *armed = &all->kinds[kind].armed;
     node_leave(&d->node);
-    if (k->duration_us == 0)
+    if (duration_us == 0)
         return;
-    d->at_us = deadlines_now(all) + k->duration_us;
-    list_push_back(&k->armed, &d->node);
+    d->at_us = deadlines_now(all) + duration_us;
+    struct node *before = armed->head.prev;
+    while (before != &armed->head &&
+           NODE_OF(before, struct deadline, node)->at_us > d->at_us)
+        before = before->prev;
+    list_insert_after(before, &d->node);
 }
 
 bool deadlines_has_armed(const struct deadlines *all)

@@ -3,7 +3,7 @@
  *
  *     wait for events, run their callbacks, end the turn (turn.c), again
  *
- * A tick drives the deadlines and the pool's: every TICK_MS while there is anything to
+ * A tick drives the deadlines and the pools': every TICK_MS while there is anything to
  * watch, else every SLOW_TICK_MS. */
 #include "proxy/edge.h"
 
@@ -20,6 +20,7 @@
 #include "proxy/http/clients.h"
 #include "proxy/http/file.h"
 #include "proxy/http/listener.h"
+#include "proxy/site.h"
 #include "proxy/stats.h"
 #include "proxy/turn.h"
 #include "proxy/upstream/pool.h"
@@ -38,8 +39,9 @@ struct edge {
     uint32_t magic;
     const struct edge_options *options;
     struct event_base *base;
+    struct proxy_options proxy; /* as this thread knows them; borrows no text */
     struct deadlines *deadlines;
-    struct pool *pool;
+    struct sites *sites;
     struct file_roots *roots;
     struct access_writer *access;
     struct exchanges *exchanges;
@@ -48,11 +50,11 @@ struct edge {
     struct link *orders;
     struct waker *order_waker;
     struct event *tick;
+    uint64_t backend_count; /* configured */
     bool tick_is_slow;
     bool is_stopping;
     bool has_reported; /* which may have used up the edge of the orders' descriptor */
     bool was_followed; /* the last EDGE_KILL_REQUEST found its request */
-    struct proxy_options tuned; /* what exchanges read: this thread's own */
     uint64_t stop_by_us;
     struct stats stats;
 };
@@ -117,12 +119,12 @@ static struct event_base *new_base(void)
     return base;
 }
 
-static void build_pool(struct edge *e)
+static struct site *build_site(struct edge *e, const struct config_pool *from)
 {
-    const struct proxy_options *o = e->options->proxy;
-    struct pool_options pool = {
-        .balancer = balance_find(o->balance),
-        .max_queue = (uint32_t)o->max_queue,
+    const struct proxy_options *o = &e->proxy;
+    struct pool_options options = {
+        .balancer = balance_find(from->balancer),
+        .max_queue = from->site.max_queue,
         .heartbeat_timeout_us = to_us(o->heartbeat_timeout_s),
         .retry_budget_percent = (uint32_t)o->retry_budget,
         .window_bytes = (uint64_t)o->response_buffer,
@@ -133,19 +135,34 @@ static void build_pool(struct edge *e)
         .notice = on_notice,
         .notice_arg = e,
     };
-    e->pool = pool_new(e->base, e->options->context, &pool);
+    struct pool *pool = pool_new(e->base, e->options->context, &options);
+    return sites_add(e->sites, &from->site, &pool);
+}
+
+/* The pools that the configuration names, and the routes to them. */
+static void use_pools(struct edge *e, const struct config *config)
+{
+    struct site *targets[CONFIG_MAX_POOLS];
+    e->backend_count = 0;
+    for (size_t i = 0; i < config->pool_count; i++) {
+        targets[i] = build_site(e, &config->pools[i]);
+        e->backend_count += config->pools[i].backend_count;
+    }
+    struct routes *routes = config->route_count == 0
+                                ? NULL
+                                : routes_new(config->routes, config->route_count);
+    sites_route(e->sites, &routes, targets, (uint32_t)config->pool_count);
 }
 
 static void build_exchanges(struct edge *e)
 {
-    const struct proxy_options *o = e->options->proxy;
-    e->tuned = *o;
+    const struct proxy_options *o = &e->proxy;
     e->roots = file_roots_new(o->sendfile_root.items, o->sendfile_root.count);
     if (e->options->access_log != NULL)
         e->access = access_writer_new(e->options->access_log);
     struct exchanges_options exchanges = {
-        .proxy = &e->tuned,
-        .pool = e->pool,
+        .proxy = o,
+        .sites = e->sites,
         .deadlines = e->deadlines,
         .stats = &e->stats,
         .access = e->access,
@@ -160,11 +177,11 @@ static void build_exchanges(struct edge *e)
  * process when it finds none for a new connection to an app server. */
 static uint32_t connection_share(const struct edge *e)
 {
-    const struct proxy_options *o = e->options->proxy;
+    const struct proxy_options *o = &e->proxy;
     uint64_t most = (uint64_t)o->max_connections, count = e->options->count;
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY) {
-        uint64_t reserved = OWN_FILES + FILES_PER_LINK * o->backend.count * count;
+        uint64_t reserved = OWN_FILES + FILES_PER_LINK * e->backend_count * count;
         uint64_t left = files.rlim_cur > reserved ? files.rlim_cur - reserved : 0;
         if (left < most && e->options->number == 0)
             log_warn(NULL, "%llu open files are allowed: at most %llu connections",
@@ -176,7 +193,7 @@ static uint32_t connection_share(const struct edge *e)
 
 static void build_clients(struct edge *e)
 {
-    const struct proxy_options *o = e->options->proxy;
+    const struct proxy_options *o = &e->proxy;
     struct clients_options clients = {
         .limits = &o->limits,
         .rules = &o->rules,
@@ -212,13 +229,15 @@ static void add_tick(struct edge *e, bool is_slow)
 
 static bool build(struct edge *e)
 {
+    e->proxy = e->options->config->options;
     e->base = new_base();
     if (e->base == NULL) {
         log_error(NULL, "no event loop with edge-triggered events (epoll) here");
         return false;
     }
     e->deadlines = deadlines_new();
-    build_pool(e);
+    e->sites = sites_new();
+    use_pools(e, e->options->config);
     build_exchanges(e);
     build_clients(e);
     e->order_waker = waker_new(e->base, e->orders, on_orders, e);
@@ -238,11 +257,11 @@ static void undo(struct edge *e)
         listener_free(&e->listeners[i]);
     mem_free(&e->listeners);
     clients_free(&e->clients);
-    bool has_input UNUSED = pool_turn(e->pool, deadlines_now(e->deadlines));
+    bool has_input UNUSED = sites_turn(e->sites, deadlines_now(e->deadlines));
     exchanges_free(&e->exchanges);
     access_writer_free(&e->access);
     file_roots_free(&e->roots);
-    pool_free(&e->pool);
+    sites_free(&e->sites);
     deadlines_free(&e->deadlines);
     event_base_free(e->base);
     stats_log(&e->stats, e->options->number);
@@ -252,8 +271,7 @@ static void undo(struct edge *e)
 
 static bool has_to_watch(const struct edge *e)
 {
-    return deadlines_has_armed(e->deadlines) || pool_busy(e->pool) > 0 ||
-           pool_up(e->pool) == 0;
+    return deadlines_has_armed(e->deadlines) || sites_has_to_watch(e->sites);
 }
 
 static bool is_done(struct edge *e)
@@ -264,7 +282,7 @@ static bool is_done(struct edge *e)
 
 static void run(struct edge *e)
 {
-    const struct turn turn = {e->pool, e->clients, e->deadlines, e->access};
+    const struct turn turn = {e->sites, e->clients, e->deadlines, e->access};
     bool has_more = false;
     while (!is_done(e)) {
         deadlines_turn(e->deadlines);
@@ -288,7 +306,7 @@ static void on_tick(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     struct edge *e = CAST_OBJ(arg, struct edge, EDGE_MAGIC);
     deadlines_expire(e->deadlines);
     exchanges_tick(e->exchanges);
-    pool_tick(e->pool, deadlines_now(e->deadlines));
+    sites_tick(e->sites, deadlines_now(e->deadlines));
     add_tick(e, !has_to_watch(e));
 }
 
@@ -323,7 +341,7 @@ static void take_snapshot(struct edge *e, struct snapshot *s)
     s->was_followed = e->was_followed;
     s->connections = clients_count(e->clients);
     s->stats = e->stats;
-    pool_report(e->pool, deadlines_now(e->deadlines), &s->pool);
+    pool_report(sites_first(e->sites)->pool, deadlines_now(e->deadlines), &s->pool);
     if (s->parts & SNAPSHOT_REQUESTS)
         exchanges_report(e->exchanges, &s->requests);
     if (s->parts & SNAPSHOT_CLIENTS)
@@ -332,15 +350,23 @@ static void take_snapshot(struct edge *e, struct snapshot *s)
     send_report(e, &r);
 }
 
+/* A pool's own settings, from the file, stay. */
 static void tune(struct edge *e, const struct edge_tuning *tuning)
 {
-    e->tuned.queue_timeout_s = tuning->queue_timeout_s;
-    e->tuned.request_timeout_s = tuning->request_timeout_s;
-    e->tuned.graceful_timeout_s = tuning->graceful_timeout_s;
-    deadlines_set_duration(e->deadlines, DEADLINE_REQUEST,
-                           to_us(tuning->request_timeout_s));
-    pool_set_limits(e->pool, tuning->max_queue, tuning->retry_budget_percent,
-                    to_us(tuning->heartbeat_timeout_s));
+    e->proxy.graceful_timeout_s = tuning->graceful_timeout_s;
+    for (struct site *s = sites_first(e->sites); s != NULL;
+         s = sites_next(e->sites, s)) {
+        struct site_settings settings = s->settings;
+        if (!(settings.own & SITE_OWN_MAX_QUEUE))
+            settings.max_queue = tuning->max_queue;
+        if (!(settings.own & SITE_OWN_QUEUE_TIMEOUT))
+            settings.queue_timeout_us = to_us(tuning->queue_timeout_s);
+        if (!(settings.own & SITE_OWN_REQUEST_TIMEOUT))
+            settings.request_timeout_us = to_us(tuning->request_timeout_s);
+        site_set(s, &settings);
+        pool_set_limits(s->pool, settings.max_queue, tuning->retry_budget_percent,
+                        to_us(tuning->heartbeat_timeout_s));
+    }
 }
 
 /* No new connections; each open one ends with its answer. */
@@ -349,57 +375,81 @@ static void begin_stop(struct edge *e)
     if (e->is_stopping)
         return;
     e->is_stopping = true;
-    e->stop_by_us = deadlines_now(e->deadlines) + to_us(e->tuned.graceful_timeout_s);
+    e->stop_by_us = deadlines_now(e->deadlines) + to_us(e->proxy.graceful_timeout_s);
     for (uint32_t i = 0; i < e->options->listener_count; i++)
         listener_free(&e->listeners[i]);
     clients_stop(e->clients);
-    exchanges_stop(e->exchanges, e->options->proxy->graceful_timeout_s);
+    exchanges_stop(e->exchanges, e->proxy.graceful_timeout_s);
+}
+
+static void follow_at(struct pool *pool, const struct edge_order *order)
+{
+    enum err err = ERR_NONE;
+    bool is_there = true;
+    switch (order->kind) {
+    case EDGE_ADD:
+        err = pool_add(pool, order->name, order->backend.endpoint);
+        if (err != ERR_NONE)
+            log_error(NULL, "cannot add %s/%s at %s: %s", order->pool, order->name,
+                      order->backend.endpoint, err_text(err));
+        else
+            is_there = pool_set(pool, order->name, &order->backend.settings);
+        break;
+    case EDGE_SET:
+        is_there = pool_set(pool, order->name, &order->backend.settings);
+        break;
+    case EDGE_REMOVE:
+        is_there = pool_remove(pool, order->name);
+        break;
+    case EDGE_ABORT_ALL:
+        is_there = pool_abort_all(pool, order->name, ERR_KILLED);
+        break;
+    case EDGE_SET_POOL:
+        pool_set_state(pool, &order->pool_settings);
+        break;
+    default: /* not a pool's */
+        break;
+    case EDGE_SHUTDOWN:
+        break;
+    }
+    if (!is_there)
+        log_warn(NULL, "no app server is called %s/%s", order->pool, order->name);
+}
+
+static void reset_counters(struct edge *e)
+{
+    e->stats = (struct stats){0};
+    for (struct site *s = sites_first(e->sites); s != NULL; s = sites_next(e->sites, s))
+        pool_reset_counters(s->pool);
 }
 
 static void follow(struct edge *e, const struct edge_order *order)
 {
-    bool is_known = true;
-    enum err err;
-    switch (order->kind) {
-    case EDGE_ADD:
-        err = pool_add(e->pool, order->name, order->backend.endpoint);
-        if (err != ERR_NONE)
-            log_error(NULL, "cannot add %s at %s: %s", order->name,
-                      order->backend.endpoint, err_text(err));
-        else
-            is_known = pool_set(e->pool, order->name, &order->backend.settings);
-        break;
-    case EDGE_SET:
-        is_known = pool_set(e->pool, order->name, &order->backend.settings);
-        break;
-    case EDGE_REMOVE:
-        is_known = pool_remove(e->pool, order->name);
-        break;
-    case EDGE_ABORT_ALL:
-        is_known = pool_abort_all(e->pool, order->name, ERR_KILLED);
-        break;
-    case EDGE_KILL_REQUEST:
-        e->was_followed = exchanges_kill(e->exchanges, slice_from(order->name));
-        break;
-    case EDGE_SET_POOL:
-        pool_set_state(e->pool, &order->pool_settings);
-        break;
-    case EDGE_SET_TUNING:
-        tune(e, &order->tuning);
-        break;
-    case EDGE_RESET_COUNTERS:
-        e->stats = (struct stats){0};
-        pool_reset_counters(e->pool);
-        break;
-    case EDGE_SNAPSHOT:
-        take_snapshot(e, order->snapshot);
-        break;
-    case EDGE_SHUTDOWN:
+    if (order->kind == EDGE_SHUTDOWN) {
         begin_stop(e);
-        break;
+        return;
     }
-    if (!is_known)
-        log_warn(NULL, "no app server is called %s", order->name);
+    if (order->kind == EDGE_SNAPSHOT) {
+        take_snapshot(e, order->snapshot);
+        return;
+    }
+    if (order->kind == EDGE_KILL_REQUEST) {
+        e->was_followed = exchanges_kill(e->exchanges, slice_from(order->name));
+        return;
+    }
+    if (order->kind == EDGE_SET_TUNING) {
+        tune(e, &order->tuning);
+        return;
+    }
+    if (order->kind == EDGE_RESET_COUNTERS) {
+        reset_counters(e);
+        return;
+    }
+    struct site *site = sites_find(e->sites, order->pool);
+    if (site == NULL)
+        log_error(NULL, "no pool is called %s", order->pool);
+    else
+        follow_at(site->pool, order);
 }
 
 static enum waker_result on_orders(void *arg)

@@ -8,9 +8,9 @@
 #include <stdint.h>
 
 #include "protocol/link.h"
+#include "proxy/config/config.h"
 #include "proxy/exchange_report.h"
 #include "proxy/http/clients_report.h"
-#include "proxy/options.h"
 #include "proxy/stats.h"
 #include "proxy/upstream/pool_report.h"
 
@@ -80,7 +80,8 @@ MUST_CHECK struct snapshot *snapshot_new(unsigned parts, uint64_t owner);
 void snapshot_free(struct snapshot **snapshot_p);
 
 struct edge_options {
-    const struct proxy_options *proxy; /* outlives the edge */
+    const struct config *config; /* borrowed until EDGE_READY; its pools are made, their
+                                    backends come by EDGE_ADD */
     uint32_t number, count;
     struct link_context *context;
     struct link *orders;  /* the edge's end of the PAIR; the edge frees it */

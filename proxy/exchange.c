@@ -25,33 +25,6 @@ static const struct ticket_events ticket_events;
 static void submit(struct exchange *x, bool has_body_to_follow);
 static void finish_answer(struct exchange *x);
 
-/* ---- states ---- */
-
-const char *exchange_state_name(enum exchange_state state)
-{
-    static const char *const names[] = {
-#define STATE(name, text) text,
-#include "proxy/exchange_states.def"
-    };
-    ASSERT(state < EXCHANGE_STATE_COUNT);
-    return names[state];
-}
-
-bool exchange_state_may_become(enum exchange_state from, enum exchange_state to)
-{
-    static const uint8_t permitted[EXCHANGE_STATE_COUNT][EXCHANGE_STATE_COUNT] = {
-#define EDGE(from, to) [EXCHANGE_##from][EXCHANGE_##to] = 1,
-#include "proxy/exchange_states.def"
-    };
-    return permitted[from][to];
-}
-
-void exchange_set_state(struct exchange *x, enum exchange_state state)
-{
-    ASSERT(exchange_state_may_become(x->state, state));
-    x->state = state;
-}
-
 /* ---- open and close ---- */
 
 static struct exchange *open_exchange(struct client *c)
@@ -93,6 +66,7 @@ static void close_exchange(struct exchange *x)
     exchange_set_state(x, EXCHANGE_IDLE);
     ASSERT(x->ticket.state == TICKET_IDLE);
     deadline_disarm(&x->deadline);
+    site_leave(&x->site);
     websocket_free(&x->websocket);
     upload_fini(&x->upload);
     buf_clear(&x->ticket.frame);
@@ -113,12 +87,23 @@ static void close_exchange(struct exchange *x)
 
 static bool has_to_stream(const struct exchange *x, const struct request_rules *rules)
 {
-    const struct proxy_options *o = x->all->options.proxy;
-    if (o->buffering == BUFFERING_OFF || x->ticket.expects ||
-        (o->buffering == BUFFERING_AUTO && pool_is_asgi(x->all->options.pool)))
+    const struct site_settings *s = &x->site->settings;
+    if (s->buffering == BUFFERING_OFF || x->ticket.expects ||
+        (s->buffering == BUFFERING_AUTO && pool_is_asgi(x->site->pool)))
         return true;
     return rules->framing == FRAMING_LENGTH &&
-           rules->content_length > (uint64_t)o->request_buffer;
+           rules->content_length > s->request_buffer;
+}
+
+/* Its frame serves the log alone. */
+static void refuse_unrouted(struct exchange *x, const struct client_request *r)
+{
+    struct exchange_body body = {.form = BODY_NONE};
+    exchange_pack(x, r, &body);
+    if (r->rules->is_options_asterisk)
+        exchange_answer_self(x);
+    else
+        exchange_fail(x, ERR_NO_ROUTE, (struct slice){0});
 }
 
 static void on_request(struct client *c, const struct client_request *r)
@@ -136,6 +121,12 @@ static void on_request(struct client *c, const struct client_request *r)
     t->is_replayable = true;
     t->expects = rules->expect_continue && !r->body_is_whole;
 
+    struct site *site = sites_choose(x->all->options.sites, rules->host, r->head->path);
+    if (site == NULL || rules->is_options_asterisk) {
+        refuse_unrouted(x, r);
+        return;
+    }
+    x->site = site_use(site);
     struct exchange_body body = {.form = BODY_NONE};
     if (r->body_is_whole) {
         body.form = rules->framing == FRAMING_NONE ? BODY_NONE : BODY_INLINE;
@@ -153,9 +144,7 @@ static void on_request(struct client *c, const struct client_request *r)
     }
     exchange_pack(x, r, &body);
 
-    if (rules->is_options_asterisk) {
-        exchange_answer_self(x);
-    } else if (x->upload.mode == UPLOAD_GATHER) {
+    if (x->upload.mode == UPLOAD_GATHER) {
         exchange_set_state(x, EXCHANGE_GATHERING);
     } else {
         submit(x, x->upload.mode == UPLOAD_STREAM);
@@ -168,6 +157,12 @@ static void on_refused(struct client *c, enum err err)
     exchange_fail(x, err, (struct slice){0});
 }
 
+static void arm_deadline(struct exchange *x)
+{
+    deadline_arm_for(x->all->options.deadlines, x->site->request_line, &x->deadline,
+                     x->site->settings.request_timeout_us);
+}
+
 /* May fail or be answered before it returns. */
 static void submit(struct exchange *x, bool has_body_to_follow)
 {
@@ -177,9 +172,9 @@ static void submit(struct exchange *x, bool has_body_to_follow)
     exchange_set_state(x, EXCHANGE_WAITING);
     t->has_body_to_follow = has_body_to_follow;
     t->deadline_us = exchange_deadline(x);
-    t->queue_deadline_us = now_us + (uint64_t)(o->proxy->queue_timeout_s * 1e6);
-    deadline_arm(o->deadlines, DEADLINE_REQUEST, &x->deadline);
-    pool_submit(o->pool, t);
+    t->queue_deadline_us = now_us + x->site->settings.queue_timeout_us;
+    arm_deadline(x);
+    pool_submit(x->site->pool, t);
     if (t->state == TICKET_QUEUED)
         client_look(x->client);
 }
@@ -202,7 +197,7 @@ static void restart_deadline(struct exchange *x)
     if (u->mode == UPLOAD_STREAM && !u->is_whole && upload_room(u, &x->ticket) > 0)
         deadline_disarm(&x->deadline);
     else
-        deadline_arm(x->all->options.deadlines, DEADLINE_REQUEST, &x->deadline);
+        arm_deadline(x);
 }
 
 /* Gathered as a whole: it may fit into the frame after all. */
@@ -235,7 +230,7 @@ static void on_body(struct client *c, struct slice data)
         exchange_fail(x, err, slice_from(err == ERR_SYSTEM ? strerror(errno) : ""));
         return;
     }
-    if (u->mode == UPLOAD_GATHER && u->received > (uint64_t)o->request_buffer) {
+    if (u->mode == UPLOAD_GATHER && u->received > x->site->settings.request_buffer) {
         u->mode = UPLOAD_STREAM;
         struct exchange_body body = {.form = BODY_UNKNOWN};
         exchange_pack_again(x, &body);
@@ -514,14 +509,14 @@ struct exchanges *exchanges_new(const struct exchanges_options *options)
     list_init(&all->spare);
     buf_init(&all->headers, 0);
     buf_init(&all->repacked, 0);
-    all->temp_dir = options->proxy->temp_dir;
-    if (all->temp_dir == NULL)
-        all->temp_dir = getenv("TMPDIR");
-    if (all->temp_dir == NULL)
-        all->temp_dir = "/tmp";
+    const char *temp_dir = options->proxy->temp_dir;
+    if (temp_dir == NULL)
+        temp_dir = getenv("TMPDIR");
+    all->temp_dir = mem_strdup(temp_dir == NULL ? "/tmp" : temp_dir);
     exchange_id_prefix(all);
-    deadlines_set(options->deadlines, DEADLINE_REQUEST,
-                  (uint64_t)(options->proxy->request_timeout_s * 1e6), on_deadline);
+    for (int line = 0; line < DEADLINE_REQUEST_LINES; line++)
+        deadlines_set(options->deadlines, (enum deadline_kind)(DEADLINE_REQUEST + line),
+                      0, on_deadline);
     all->websockets = websockets_new(all);
     return all;
 }
@@ -551,6 +546,7 @@ void exchanges_free(struct exchanges **exchanges_p)
     all->magic = 0;
     buf_fini(&all->headers);
     buf_fini(&all->repacked);
+    mem_free(&all->temp_dir);
     mem_free(exchanges_p);
 }
 

@@ -15,6 +15,7 @@
 #include "proxy/http/client.h"
 #include "proxy/http/file.h"
 #include "proxy/options.h"
+#include "proxy/site.h"
 #include "proxy/stats.h"
 #include "proxy/upstream/pool.h"
 
@@ -31,7 +32,7 @@ struct exchanges;
 
 struct exchanges_options { /* all borrowed, outlive the exchanges */
     const struct proxy_options *proxy;
-    struct pool *pool;
+    struct sites *sites;
     struct deadlines *deadlines;
     struct stats *stats;
     struct access_writer *access; /* NULL: no access log */

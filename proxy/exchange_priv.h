@@ -27,6 +27,7 @@ struct exchange {
     struct exchanges *all;
     struct node node; /* exchanges.open or .spare */
     struct client *client;
+    struct site *site; /* where it goes; NULL: nowhere */
     struct ticket ticket;
     struct deadline deadline; /* REQUEST */
     struct upload upload;
@@ -50,7 +51,7 @@ struct exchanges {
     uint32_t id_count;
     bool has_told_hop_by_hop; /* said once */
     char id_prefix[ID_PREFIX];
-    const char *temp_dir;         /* borrowed */
+    char *temp_dir;
     struct buf headers, repacked; /* used within one call */
     struct websockets *websockets;
     char scratch[FRAME_MAX_BULK];

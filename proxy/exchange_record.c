@@ -35,10 +35,8 @@ static struct slice make_id(struct exchange *x)
 
 uint64_t exchange_deadline(const struct exchange *x)
 {
-    double timeout_s = x->all->options.proxy->request_timeout_s;
-    return timeout_s <= 0
-               ? 0
-               : deadlines_now(x->all->options.deadlines) + (uint64_t)(timeout_s * 1e6);
+    uint64_t timeout_us = x->site == NULL ? 0 : x->site->settings.request_timeout_us;
+    return timeout_us == 0 ? 0 : deadlines_now(x->all->options.deadlines) + timeout_us;
 }
 
 /* While a body is streamed the time is often the client's: the edge alone keeps it. */
@@ -196,6 +194,7 @@ static void write_line(struct exchange *x, uint64_t sent_bytes)
         .received_bytes = x->upload.received,
         .request_us = deadlines_now(o->deadlines) - x->begun_us,
         .queue_us = t->sent_us > t->submitted_us ? t->sent_us - t->submitted_us : 0,
+        .pool = slice_from(x->site == NULL ? "" : x->site->settings.name),
         .backend = slice_from(x->backend_name),
     };
     struct frame_request f;
@@ -238,10 +237,13 @@ void exchange_log(const struct exchange *x, enum log_level level, const char *te
     (void)snprintf(ctx.prefix, sizeof(ctx.prefix), "c%llu %.*s",
                    (unsigned long long)client_number(x->client),
                    (int)(f.id.len < 32 ? f.id.len : 32), has_request ? f.id.ptr : "");
+    bool has_place = x->site != NULL && x->backend_name[0] != '\0';
+    const char *pool = has_place ? x->site->settings.name : "";
     if (has_request)
-        log_write(level, &ctx, "%s (%.*s %.*s%s%s)", text, SLICE_FMT(f.method),
+        log_write(level, &ctx, "%s (%.*s %.*s%s%s%s%s)", text, SLICE_FMT(f.method),
                   (int)(f.target.len < 200 ? f.target.len : 200), f.target.ptr,
-                  x->backend_name[0] == '\0' ? "" : " at ", x->backend_name);
+                  x->backend_name[0] == '\0' ? "" : " at ", pool,
+                  *pool == '\0' ? "" : "/", x->backend_name);
     else
         log_write(level, &ctx, "%s", text);
 }

@@ -17,32 +17,27 @@ static int refuse(const struct buf *message)
 
 int main(int argc, char **argv)
 {
-    static struct proxy_options options;
+    struct config *config;
     struct buf message;
     buf_init(&message, 0);
-    int rest = argc;
-    if (option_parse(&proxy_option_table, argc, argv, &options, &rest, &message) !=
-        ERR_NONE)
-        return refuse(&message);
-    if (options.help) {
-        option_help(&proxy_option_table, stdout);
-        return 0;
-    }
-    if (options.version) {
-        puts("banyan-proxy " BANYAN_VERSION);
-        return 0;
-    }
-    if (rest < argc) {
-        buf_addf(&message, "\"%s\" is no option; see banyan-proxy --help", argv[rest]);
-        return refuse(&message);
-    }
-    if (!proxy_options_check(&options, &message))
+    if (config_load(argc, argv, &config, &message) != ERR_NONE)
         return refuse(&message);
     buf_fini(&message);
+    const struct proxy_options *options = &config->options;
+    if (options->help) {
+        option_help(&proxy_option_table, stdout);
+        config_free(&config);
+        return 0;
+    }
+    if (options->version) {
+        puts("banyan-proxy " BANYAN_VERSION);
+        config_free(&config);
+        return 0;
+    }
 
     enum log_level level;
     log_set_name("proxy");
-    if (log_parse_level(options.log_level, &level))
+    if (log_parse_level(options->log_level, &level))
         log_set_level(level);
-    return control_run(&options);
+    return control_run(&config);
 }

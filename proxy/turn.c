@@ -10,10 +10,10 @@
 bool turn_end(const struct turn *turn)
 {
     uint64_t now_us = deadlines_now(turn->deadlines);
-    bool has_more = pool_turn(turn->pool, now_us);
+    bool has_more = sites_turn(turn->sites, now_us);
     if (clients_turn(turn->clients))
         has_more = true;
-    if (pool_turn(turn->pool, now_us))
+    if (sites_turn(turn->sites, now_us))
         has_more = true;
     if (clients_has_output(turn->clients))
         has_more = true;

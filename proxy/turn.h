@@ -10,10 +10,10 @@
 #include "proxy/deadline.h"
 #include "proxy/http/access_log.h"
 #include "proxy/http/clients.h"
-#include "proxy/upstream/pool.h"
+#include "proxy/site.h"
 
 struct turn { /* all borrowed */
-    struct pool *pool;
+    struct sites *sites;
     struct clients *clients;
     struct deadlines *deadlines;
     struct access_writer *access; /* NULL: none */

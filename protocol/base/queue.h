@@ -48,6 +48,15 @@ static inline void list_push_front(struct list *l, struct node *n)
     l->head.next = n;
 }
 
+/* `before`: on a list, or a list's head. */
+static inline void list_insert_after(struct node *before, struct node *n)
+{
+    n->prev = before;
+    n->next = before->next;
+    before->next->prev = n;
+    before->next = n;
+}
+
 /* Leaves its list; does nothing for a node on none. */
 static inline void node_leave(struct node *n)
 {

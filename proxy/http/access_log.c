@@ -193,6 +193,8 @@ void access_writer_add(struct access_writer *w, const struct access_entry *e)
     add_seconds(to, e->queue_us);
     buf_add(to, SLICE(" rx="));
     add_number(to, e->received_bytes);
+    buf_add(to, SLICE(" pool="));
+    add_text(to, e->pool);
     buf_add(to, SLICE(" backend="));
     add_text(to, e->backend);
     buf_add(to, SLICE(" id="));

@@ -2,7 +2,7 @@
  * One line per exchange in the combined log format, with what the edge knows beyond it:
  *
  *   192.0.2.1 - - [21/Nov/2026:07:32:01 +0000] "GET / HTTP/1.1" 200 13 "-" "curl/8.5"
- *   rt=0.001204 qt=0.000011 rx=0 backend=b1 id=5b1c9a3700000001
+ *   rt=0.001204 qt=0.000011 rx=0 pool=default backend=b1 id=5b1c9a3700000001
  *
  * (one line in the file). rt: seconds from the head's last byte to the answer's last;
  * qt: of them, waited in the queue; rx: bytes of the request's body. */
@@ -31,7 +31,7 @@ struct access_entry { /* slices: empty is written "-" */
     uint64_t sent_bytes, received_bytes;
     struct slice referer, user_agent;
     uint64_t request_us, queue_us;
-    struct slice backend, id;
+    struct slice pool, backend, id;
 };
 
 /* One thread's lines, written with one write(2) by access_writer_flush. */

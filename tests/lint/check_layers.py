@@ -85,7 +85,7 @@ TESTED_BY = {
         "tests/integration/test_admin.py"
     ),
     r"deploy/banyan/serve\.c": "tests/integration/test_serve.py",
-    r"proxy/(answer|edge|turn)\.c": "tests/unit/proxy/test_exchange.c",
+    r"proxy/(answer|edge|exchange_state|turn)\.c": "tests/unit/proxy/test_exchange.c",
     r"proxy/http/clients\.c": "tests/unit/proxy/http/test_client.c",
     r"proxy/http/listener\.c": "tests/integration",
 }

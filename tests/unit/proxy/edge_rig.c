@@ -174,6 +174,28 @@ bool pool_turn(struct pool *pool, uint64_t at_us)
     return false;
 }
 
+void pool_tick(struct pool *pool, uint64_t at_us)
+{
+    assert_ptr_equal(pool, &rig_pool);
+    (void)at_us;
+}
+
+uint32_t pool_busy(const struct pool *pool)
+{
+    return (uint32_t)pool->count;
+}
+
+uint32_t pool_up(const struct pool *pool)
+{
+    (void)pool;
+    return 1;
+}
+
+void pool_free(struct pool **pool_p)
+{
+    *pool_p = NULL;
+}
+
 struct rig_ticket *rig_latest(void)
 {
     assert_true(rig_pool.count > 0);
@@ -297,9 +319,22 @@ void rig_start(struct rig *rig)
                                 rig->options.sendfile_root.count);
     rig->log = access_log_open("/dev/null");
     rig->access = access_writer_new(rig->log);
+    rig->sites = sites_new();
+    struct site_settings settings = {
+        .name = "web",
+        .buffering = rig->options.buffering,
+        .request_buffer = (uint64_t)rig->options.request_buffer,
+        .queue_timeout_us = (uint64_t)(rig->options.queue_timeout_s * 1e6),
+        .request_timeout_us = (uint64_t)(rig->options.request_timeout_s * 1e6),
+    };
+    struct pool *pool = &rig_pool;
+    struct site *site = sites_add(rig->sites, &settings, &pool);
+    struct routes *routes =
+        rig->route_count == 0 ? NULL : routes_new(rig->routes, rig->route_count);
+    sites_route(rig->sites, &routes, &site, 1);
     struct exchanges_options exchanges = {
         .proxy = &rig->options,
-        .pool = &rig_pool,
+        .sites = rig->sites,
         .deadlines = rig->deadlines,
         .stats = &rig->stats,
         .access = rig->access,
@@ -332,6 +367,7 @@ void rig_fini(struct rig *rig)
         close(rig->fd);
     clients_free(&rig->clients);
     exchanges_free(&rig->exchanges);
+    sites_free(&rig->sites);
     access_writer_free(&rig->access);
     access_log_free(&rig->log);
     file_roots_free(&rig->roots);
@@ -386,7 +422,7 @@ static bool receive(struct rig *rig)
 /* A turn may move things for the next one; the client reads in between. */
 void rig_run(struct rig *rig)
 {
-    struct turn turn = {&rig_pool, rig->clients, rig->deadlines, rig->access};
+    struct turn turn = {rig->sites, rig->clients, rig->deadlines, rig->access};
     bool moves = true;
     for (int quiet = 0; quiet < 3; quiet = moves ? 0 : quiet + 1) {
         deadlines_turn(rig->deadlines);

@@ -31,9 +31,12 @@ struct rig_ticket {
 struct rig {
     struct event_base *base;
     struct proxy_options options;
+    const struct route *routes; /* all to the one pool; none: everything goes there */
+    size_t route_count;
     struct stats stats;
     struct deadlines *deadlines;
     struct file_roots *roots;
+    struct sites *sites;
     struct exchanges *exchanges;
     struct clients *clients;
     struct access_log *log;

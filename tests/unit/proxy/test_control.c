@@ -32,16 +32,13 @@ static struct proxy start(const char *bind)
              threads[] = "--threads=2";
         snprintf(address, sizeof address, "--bind=%s", bind);
         char *argv[] = {program, address, backend, threads, NULL};
-        static struct proxy_options options;
+        struct config *config;
         struct buf message;
         buf_init(&message, 0);
-        int rest;
         (void)dup2(fds[1], STDERR_FILENO);
-        if (option_parse(&proxy_option_table, 4, argv, &options, &rest, &message) !=
-                ERR_NONE ||
-            !proxy_options_check(&options, &message))
+        if (config_load(4, argv, &config, &message) != ERR_NONE)
             _exit(99);
-        _exit(control_run(&options));
+        _exit(control_run(&config));
     }
     (void)close(fds[1]);
     p.log = fdopen(fds[0], "r");

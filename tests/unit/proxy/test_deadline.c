@@ -123,6 +123,23 @@ static void one_that_arms_itself_waits_its_full_time_again(void **state)
     end(all);
 }
 
+static void a_shorter_duration_overtakes_a_longer_one(void **state)
+{
+    (void)state;
+    struct deadlines *all = begin();
+    struct thing a = {.name = 'a'}, b = {.name = 'b'}, c = {.name = 'c'};
+    deadline_arm_for(all, DEADLINE_HEADER, &a.deadline, 30 * SECOND_US);
+    deadline_arm_for(all, DEADLINE_HEADER, &b.deadline, 20 * SECOND_US);
+    deadline_arm(all, DEADLINE_HEADER, &c.deadline);
+    at(all, 25 * SECOND_US);
+    assert_string_equal(heard, "cb");
+    deadline_arm_for(all, DEADLINE_HEADER, &c.deadline, 0);
+    assert_false(deadline_is_armed(&c.deadline));
+    at(all, 40 * SECOND_US);
+    assert_string_equal(heard, "cba");
+    end(all);
+}
+
 static void the_time_stands_within_a_turn(void **state)
 {
     (void)state;
@@ -142,6 +159,7 @@ int main(void)
         cmocka_unit_test(arming_again_starts_anew_and_disarming_forgets),
         cmocka_unit_test(a_kind_without_duration_is_never_armed),
         cmocka_unit_test(one_that_arms_itself_waits_its_full_time_again),
+        cmocka_unit_test(a_shorter_duration_overtakes_a_longer_one),
         cmocka_unit_test(the_time_stands_within_a_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

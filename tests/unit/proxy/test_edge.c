@@ -24,7 +24,7 @@ struct fixture {
     char directory[40], name[64];
     const char *names[1];
     int listeners[1];
-    struct proxy_options proxy;
+    struct config *config;
     struct link_context *context;
     struct link *control; /* our end of the PAIR */
     struct edge_options edge;
@@ -66,17 +66,13 @@ static void begin(struct fixture *f, const char *graceful_timeout)
     char program[] = "banyan-proxy", backend[] = "--backend=ipc:///x", graceful[64];
     char *argv[] = {program, backend, graceful, NULL};
     struct buf message;
-    int rest;
     (void)alarm(30); /* instead of waiting for ever */
     *f = (struct fixture){0};
     log_set_level(LOG_ERROR);
     buf_init(&message, 0);
     (void)snprintf(graceful, sizeof(graceful), "--graceful-timeout=%s",
                    graceful_timeout);
-    assert_int_equal(
-        option_parse(&proxy_option_table, 3, argv, &f->proxy, &rest, &message),
-        ERR_NONE);
-    assert_true(proxy_options_check(&f->proxy, &message));
+    assert_int_equal(config_load(3, argv, &f->config, &message), ERR_NONE);
 
     strcpy(f->directory, "/tmp/banyan-test-edge-XXXXXX");
     assert_non_null(mkdtemp(f->directory));
@@ -91,7 +87,7 @@ static void begin(struct fixture *f, const char *graceful_timeout)
     struct link *theirs;
     link_pair_new(f->context, &f->control, &theirs);
     f->edge = (struct edge_options){
-        .proxy = &f->proxy,
+        .config = f->config,
         .number = 3,
         .count = 4,
         .context = f->context,
@@ -110,6 +106,7 @@ static void end(struct fixture *f)
     assert_int_equal(pthread_join(f->thread, NULL), 0);
     link_free(&f->control);
     link_context_free(&f->context);
+    config_free(&f->config);
     assert_int_equal(unlink(address_of(f).sun_path), 0);
     assert_int_equal(rmdir(f->directory), 0);
     (void)alarm(0);
@@ -117,7 +114,7 @@ static void end(struct fixture *f)
 
 static void order(struct fixture *f, enum edge_order_kind kind, const char *endpoint)
 {
-    struct edge_order o = {.kind = kind, .name = "app"};
+    struct edge_order o = {.kind = kind, .pool = "default", .name = "app"};
     o.backend.settings = BACKEND_SETTINGS;
     (void)snprintf(o.backend.endpoint, sizeof(o.backend.endpoint), "%s", endpoint);
     assert_int_equal(link_send(f->control, 0, slice_of(&o, sizeof(o)), SLICE("")),

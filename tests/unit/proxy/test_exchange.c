@@ -228,7 +228,7 @@ static void a_small_piece_leaves_in_the_turn_in_which_it_came(void **state)
     rig_head(t, 200, RIG_UNKNOWN_LENGTH);
     rig_run(&rig);
     rig_expect(&rig, OK_HEAD "*");
-    const struct turn turn = {&rig_pool, rig.clients, rig.deadlines, rig.access};
+    const struct turn turn = {rig.sites, rig.clients, rig.deadlines, rig.access};
     for (int i = 0; i < 3; i++) {
         char received[16] = "";
         rig_body(t, "data", 4);

@@ -236,6 +236,32 @@ static void a_pool_may_refuse_before_pool_submit_returns(void **state)
     rig_fini(&rig);
 }
 
+static void what_no_route_leads_to_is_a_404(void **state)
+{
+    (void)state;
+    struct rig rig;
+    static const struct route routes[] = {{.prefix = "/api"}};
+    rig_init(&rig);
+    rig.routes = routes;
+    rig.route_count = 1;
+    rig_start(&rig);
+    rig_connect(&rig);
+    rig_send(&rig, GET);
+    rig_expect(&rig, ERROR_HEAD("404 Not Found") "\r\n*\n");
+    rig_send(&rig, "POST /ap HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12");
+    rig_expect(&rig, ERROR_HEAD("404 Not Found") "\r\n*\n");
+    rig_connect(&rig);
+    rig_send(&rig, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
+    rig_expect(&rig, OK_HEAD "*");
+    assert_int_equal(rig_pool.count, 0);
+    assert_int_equal(rig.stats.failures[ERR_NO_ROUTE], 2);
+    rig_send(&rig, "GET /api/x HTTP/1.1\r\nHost: a\r\n\r\n");
+    rig_respond(rig_latest(), 200, "here");
+    rig_run(&rig);
+    rig_expect(&rig, OK_HEAD "*here");
+    rig_fini(&rig);
+}
+
 static void a_head_that_no_client_may_see_is_a_502(void **state)
 {
     (void)state;
@@ -536,6 +562,7 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_its_download_cancels_it),
         cmocka_unit_test(failures_before_the_head_become_pages),
         cmocka_unit_test(a_pool_may_refuse_before_pool_submit_returns),
+        cmocka_unit_test(what_no_route_leads_to_is_a_404),
         cmocka_unit_test(a_head_that_no_client_may_see_is_a_502),
         cmocka_unit_test(a_truncated_answer_never_ends_cleanly),
         cmocka_unit_test(a_head_must_be_there_in_time_however_it_trickles),

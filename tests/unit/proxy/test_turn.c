@@ -34,11 +34,11 @@ void deadlines_turn(struct deadlines *all)
     (void)note("clock");
 }
 
-bool pool_turn(struct pool *pool, uint64_t now_us)
+bool sites_turn(struct sites *sites, uint64_t now_us)
 {
-    (void)pool;
+    (void)sites;
     assert_int_equal(now_us, 42);
-    return note("pool");
+    return note("sites");
 }
 
 bool clients_turn(struct clients *all)
@@ -72,20 +72,20 @@ static void requests_leave_then_answers_then_what_they_brought_then_lines(void *
 {
     (void)state;
     (void)end_turn(true, NULL);
-    assert_string_equal(notes, "pool clients pool output? log clock");
+    assert_string_equal(notes, "sites clients sites output? log clock");
     (void)end_turn(false, NULL);
-    assert_string_equal(notes, "pool clients pool output? clock");
+    assert_string_equal(notes, "sites clients sites output? clock");
 }
 
 static void the_next_turn_sleeps_only_when_nobody_has_more(void **state)
 {
     (void)state;
-    static const char *const each[] = {"pool", "pool clients", "pool clients pool",
-                                       "pool clients pool output?"};
+    static const char *const each[] = {"sites", "sites clients", "sites clients sites",
+                                       "sites clients sites output?"};
     assert_false(end_turn(true, NULL));
     for (size_t i = 0; i < sizeof(each) / sizeof(each[0]); i++) {
         assert_true(end_turn(true, each[i]));
-        assert_string_equal(notes, "pool clients pool output? log clock");
+        assert_string_equal(notes, "sites clients sites output? log clock");
     }
 }
 

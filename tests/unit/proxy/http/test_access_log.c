@@ -68,6 +68,7 @@ static const struct access_entry whole = {
     .user_agent = {"curl/8", 6},
     .request_us = 12003004,
     .queue_us = 7,
+    .pool = {"web", 3},
     .backend = {"b1", 2},
     .id = {"0123456789abcdef", 16},
 };
@@ -84,7 +85,7 @@ static void a_line_tells_everything(void **state)
                    "^192\\.0\\.2\\.1 - - " STAMP
                    " \"GET /a\\?b HTTP/1\\.1\" 200 18446744073709551615 "
                    "\"http://r/\" \"curl/8\" rt=12\\.003004 qt=0\\.000007 rx=5 "
-                   "backend=b1 id=0123456789abcdef\n$");
+                   "pool=web backend=b1 id=0123456789abcdef\n$");
     access_writer_free(&writer);
     access_log_free(&log);
     (void)unlink(path);
@@ -99,7 +100,8 @@ static void what_is_unknown_is_a_dash(void **state)
     access_writer_add(writer, &e);
     access_writer_free(&writer); /* flushes */
     assert_matches(content(path), "^- - - " STAMP " \"-\" 400 0 \"-\" \"-\" "
-                                  "rt=0\\.000000 qt=0\\.000000 rx=0 backend=- id=-\n$");
+                                  "rt=0\\.000000 qt=0\\.000000 rx=0 pool=- backend=- "
+                                  "id=-\n$");
     access_log_free(&log);
     (void)unlink(path);
 }

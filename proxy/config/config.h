@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ * What the proxy is to do: its options, its pools with their backends, its routes.
+ * Immutable once loaded; a reload loads another one. */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/base/buf.h"
+#include "protocol/base/check.h"
+#include "protocol/base/error.h"
+#include "proxy/options.h"
+#include "proxy/route.h"
+#include "proxy/site.h"
+
+enum {
+    CONFIG_MAX_POOLS = 64,
+    CONFIG_MAX_BACKENDS = 1024, /* of a pool */
+    CONFIG_MAX_ROUTES = 1024,
+};
+
+#define CONFIG_DEFAULT_POOL "default" /* of the command line */
+
+struct config_backend {
+    char name[64];
+    char endpoint[256];
+    uint32_t weight; /* 0 to WEIGHT_MAX; 100 unless said otherwise */
+};
+
+struct config_pool {
+    struct site_settings site; /* its name, too */
+    const char *balancer;      /* its name; NULL: the default policy */
+    bool is_named; /* in a file: its app servers must say that they belong to it */
+    struct config_backend *backends;
+    size_t backend_count;
+};
+
+struct config {
+    struct proxy_options
+        options;               /* borrows from argv, the environment and the config */
+    struct config_pool *pools; /* at least one */
+    size_t pool_count;
+    struct route *routes; /* to pools[target]; none: all to the first */
+    size_t route_count;
+};
+
+/* From argv and the environment, which outlive it. With --help or --version only
+ * options is filled. ERR_BAD_OPTION: ret_message (an own buf) has a line for each
+ * mistake. */
+MUST_CHECK enum err
+config_load(int argc, char **argv, struct config **ret_config, struct buf *ret_message);
+void config_free(struct config **config_p);
+
+const struct config_pool *config_find_pool(const struct config *config,
+                                           const char *name);
+const struct config_backend *config_find_backend(const struct config_pool *pool,
+                                                 const char *name);
+
+#endif
