@@ -370,10 +370,12 @@ void conn_complain(const struct conn *c, const char *text)
 {
     char doing[200];
     const char *id = c->id == NULL ? NULL : PyUnicode_AsUTF8(c->id);
+    struct log_ctx ctx;
 
+    (void)snprintf(ctx.prefix, sizeof ctx.prefix, "%.47s", id == NULL ? "-" : id);
     conn_describe(c, doing, sizeof doing);
     GIL_YIELD;
-    log_error(NULL, "%s: %s: %s", id == NULL ? "-" : id, doing, text);
+    log_error(&ctx, "%s: %s", doing, text);
 }
 
 /* ---- receive and send ---- */

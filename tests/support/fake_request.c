@@ -6,8 +6,6 @@
 
 #include "protocol/header_names.h"
 
-static void note(struct request *r, const char *what);
-static void note_fields(struct request *r, struct slice headers);
 static enum err outcome(struct request *r);
 
 void fake_request_init(struct request *r)
@@ -28,6 +26,8 @@ void fake_request_init(struct request *r)
                 .body_form = BODY_NONE,
                 .id = SLICE("id-1"),
             },
+        .takes_inform = true,
+        .room = SIZE_MAX,
     };
     buf_init(&r->headers, 0);
     buf_init(&r->sent, 0);
@@ -120,9 +120,9 @@ enum err request_respond(struct request *r,
                          struct slice headers,
                          struct slice body)
 {
-    note(r, "RESPOND ");
+    fake_request_note(r, "RESPOND ");
     buf_addf(&r->sent, "%u %.*s ", status, SLICE_FMT(reason));
-    note_fields(r, headers);
+    fake_request_note_fields(r, headers);
     buf_addf(&r->sent, " %.*s", SLICE_FMT(body));
     return outcome(r);
 }
@@ -134,9 +134,9 @@ enum err request_head(struct request *r,
                       bool has_length,
                       uint64_t length)
 {
-    note(r, "HEAD ");
+    fake_request_note(r, "HEAD ");
     buf_addf(&r->sent, "%u %.*s ", status, SLICE_FMT(reason));
-    note_fields(r, headers);
+    fake_request_note_fields(r, headers);
     if (has_length)
         buf_addf(&r->sent, " length=%" PRIu64, length);
     return outcome(r);
@@ -144,15 +144,15 @@ enum err request_head(struct request *r,
 
 enum err request_inform(struct request *r, uint16_t status, struct slice headers)
 {
-    note(r, "INFORM ");
+    fake_request_note(r, "INFORM ");
     buf_addf(&r->sent, "%u ", status);
-    note_fields(r, headers);
+    fake_request_note_fields(r, headers);
     return outcome(r);
 }
 
 enum err request_write(struct request *r, struct slice data)
 {
-    note(r, "WRITE ");
+    fake_request_note(r, "WRITE ");
     buf_add(&r->sent, data);
     r->writes++;
     return outcome(r);
@@ -166,21 +166,21 @@ request_file(struct request *r, const struct frame_file *file, enum err *ret_err
         return STEP_BAD;
     if (!r->takes_files)
         return STEP_MORE;
-    note(r, "FILE ");
+    fake_request_note(r, "FILE ");
     buf_addf(&r->sent, "%" PRIu64 "+%" PRIu64, file->offset, file->length);
     return STEP_DONE;
 }
 
 enum err request_end(struct request *r)
 {
-    note(r, "END");
+    fake_request_note(r, "END");
     return outcome(r);
 }
 
 void request_abort(struct request *r, enum err reason, struct slice text)
 {
     (void)text;
-    note(r, "ABORT ");
+    fake_request_note(r, "ABORT ");
     buf_add(&r->sent, slice_from(err_name(reason)));
 }
 
@@ -191,17 +191,18 @@ enum err request_gone(const struct request *r)
 
 void request_finish(struct request **r_p)
 {
+    (*r_p)->is_finished = true;
     *r_p = NULL;
 }
 
-static void note(struct request *r, const char *what)
+void fake_request_note(struct request *r, const char *what)
 {
     if (buf_len(&r->sent) > 0)
         buf_add(&r->sent, SLICE("|"));
     buf_add(&r->sent, slice_from(what));
 }
 
-static void note_fields(struct request *r, struct slice headers)
+void fake_request_note_fields(struct request *r, struct slice headers)
 {
     struct header_list list = {
         .packed = slice_of(headers.ptr + 3, headers.len - 3),

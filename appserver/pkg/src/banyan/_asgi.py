@@ -63,12 +63,14 @@ class Lifespan:
         self._answer = self._loop.create_future()
         self._task = self._loop.create_task(self._run())
         self._loop.run_until_complete(self._wait())
-        if self._answer.done() and self._answer.result() is not None:
-            raise StartupFailed(self._answer.result())
+        failure = None
         if self._task.done():
             failure, self._task = self._task.exception(), None
-            if failure is not None and self._mode == "on":
-                raise failure
+        if self._answer.done() and self._answer.result() is not None:
+            self._task = None
+            raise StartupFailed(self._answer.result())
+        if failure is not None and self._mode == "on":
+            raise failure
 
     def stop(self, timeout):
         """Waits for the application, not longer than `timeout` seconds. Raises what it
