@@ -124,6 +124,7 @@ static struct site *build_site(struct edge *e, const struct config_pool *from)
     const struct proxy_options *o = &e->proxy;
     struct pool_options options = {
         .balancer = balance_find(from->balancer),
+        .policy = from->policy,
         .max_queue = from->site.max_queue,
         .heartbeat_timeout_us = to_us(o->heartbeat_timeout_s),
         .retry_budget_percent = (uint32_t)o->retry_budget,

@@ -57,6 +57,13 @@ static const struct option_row rows[] = {
      "which app server is next: least_load or round_robin"},
     {"max-queue", 0, OPTION_COUNT, ROW(max_queue), "N", "1000", 0, 1e6, NULL,
      "requests that wait for an app server, per edge thread; beyond: 503"},
+    {"queue-target", 0, OPTION_SECONDS, ROW(queue_target_s), "SECONDS", "0", 0, 3600,
+     NULL,
+     "longest wait under sustained overload: who would wait for longer gets 503 at "
+     "once; "
+     "0: all wait their turn"},
+    {"queue-interval", 0, OPTION_SECONDS, ROW(queue_interval_s), "SECONDS", "0.1", 0.01,
+     3600, NULL, "how long the wait is beyond --queue-target before that is overload"},
     {"request-buffering", 0, OPTION_TEXT, ROW(request_buffering), "WHEN", "auto", 0, 0,
      NULL,
      "gather a body before an app server is bothered: on, off, or auto: unless the "
@@ -139,6 +146,11 @@ static bool check_controls(const struct proxy_options *o, struct buf *message);
 static bool check_words(struct proxy_options *o, struct buf *message);
 static bool check_sizes(const struct proxy_options *o, struct buf *message);
 
+static uint64_t to_us(double seconds)
+{
+    return (uint64_t)(seconds * 1e6);
+}
+
 bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
 {
     if (!check_addresses(o, ret_message) || !check_controls(o, ret_message) ||
@@ -159,6 +171,10 @@ bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
     o->limits.lenient = o->lenient;
     if (o->limits.max_field > o->limits.max_head)
         o->limits.max_field = o->limits.max_head;
+    o->policy = (struct pool_policy){
+        .queue_target_us = to_us(o->queue_target_s),
+        .queue_interval_us = to_us(o->queue_interval_s),
+    };
     o->rules.max_body = (uint64_t)o->max_body;
     return true;
 }

@@ -10,6 +10,7 @@
 #include "proxy/http/hop.h"
 #include "proxy/http/parse.h"
 #include "proxy/http/rules.h"
+#include "proxy/upstream/policy.h"
 
 /* Which request bodies are gathered before they are sent on. */
 enum buffering { BUFFERING_AUTO, BUFFERING_ON, BUFFERING_OFF };
@@ -24,7 +25,7 @@ struct proxy_options {
     bool lenient, insecure, sched_batch, websocket_compression, help, version;
     double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,
         request_timeout_s, keepalive_timeout_s, write_timeout_s, graceful_timeout_s,
-        heartbeat_timeout_s;
+        heartbeat_timeout_s, queue_target_s, queue_interval_s;
     int64_t body_min_rate;   /* bytes/s after body_grace_s; 0: off */
     int64_t max_connections; /* of the process, shared out over the edge threads */
     int64_t max_queue, max_pipeline, retry_budget;
@@ -38,6 +39,7 @@ struct proxy_options {
     struct rules_options rules;
     struct trusted_networks trusted;
     enum buffering buffering;
+    struct pool_policy policy;
 };
 
 extern const struct option_table proxy_option_table;

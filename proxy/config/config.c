@@ -12,6 +12,7 @@ static void fill_pool(const struct proxy_options *o, struct config_pool *pool)
 {
     *pool = (struct config_pool){
         .balancer = o->balance,
+        .policy = o->policy,
         .site =
             {
                 .max_queue = (uint32_t)o->max_queue,

@@ -12,7 +12,7 @@
 
 static uint64_t patience_us(const struct pool *pool, const struct ticket *t);
 static bool dispatch(struct pool *pool, uint64_t now_us);
-static void expire_queued(struct pool *pool, uint64_t now_us);
+static void watch_queue(struct pool *pool, uint64_t now_us);
 
 struct pool *pool_new(struct event_base *base,
                       struct link_context *context,
@@ -30,6 +30,8 @@ struct pool *pool_new(struct event_base *base,
     balance_init(&pool->ready,
                  options->balancer != NULL ? options->balancer : balance_find(NULL),
                  options->instance ^ now_us);
+    shed_init(&pool->shed, options->policy.queue_target_us,
+              options->policy.queue_interval_us);
     retry_init(&pool->retries, options->retry_budget_percent);
     /* An app server must not take this process for the one before. */
     pool->epoch = options->instance ^ (now_us << 20);
@@ -209,6 +211,7 @@ void pool_requeue(struct pool *pool, struct ticket *t, uint64_t now_us)
     pool->queued++;
     t->state = TICKET_QUEUED;
     t->backend = NULL;
+    t->queued_us = now_us;
     uint64_t deadline_us = now_us + patience_us(pool, t);
     if (t->queue_deadline_us < deadline_us)
         t->queue_deadline_us = deadline_us;
@@ -222,13 +225,19 @@ static uint64_t patience_us(const struct pool *pool, const struct ticket *t)
                                                : t->patience_us;
 }
 
+static void note_shed(struct pool *pool, uint64_t now_us)
+{
+    pool->stats.queue_shed++;
+    shed_refused(&pool->shed, now_us);
+}
+
 void pool_submit(struct pool *pool, struct ticket *t)
 {
     CHECK_OBJ(pool, POOL_MAGIC);
     ASSERT(t->state == TICKET_IDLE && !node_is_linked(&t->node));
     uint64_t now_us = clock_now_us();
     t->pool = pool;
-    t->submitted_us = now_us;
+    t->submitted_us = t->queued_us = now_us;
     t->patience_us = t->queue_deadline_us > now_us ? t->queue_deadline_us - now_us : 0;
     t->stream = 0;
     t->was_retried = t->head_seen = t->is_committed = false;
@@ -249,6 +258,7 @@ void pool_submit(struct pool *pool, struct ticket *t)
     /* Straight to a backend, unless others wait already. */
     if (!is_paused && list_is_empty(&pool->queue) && pool->ready.count != 0) {
         struct load *load = balance_pick(&pool->ready, NULL);
+        shed_left(&pool->shed, 0, now_us);
         backend_send_request(backend_of_load(load), t, now_us);
         return;
     }
@@ -257,9 +267,43 @@ void pool_submit(struct pool *pool, struct ticket *t)
         t->events->failed(t, ERR_QUEUE_FULL, SLICE(""));
         return;
     }
+    if (pool->queued >= shed_room(&pool->shed)) {
+        note_shed(pool, now_us);
+        t->events->failed(t, ERR_OVERLOADED, SLICE(""));
+        return;
+    }
     t->state = TICKET_QUEUED;
     pool->queued++;
     list_push_back(&pool->queue, &t->node);
+}
+
+/* For an app server that takes it, that is. The turn's time may be older than the
+ * moment it was queued at. */
+static uint64_t
+waited_us(const struct pool *pool, const struct ticket *t, uint64_t now_us)
+{
+    uint64_t since_us = t->queued_us > pool->held_us ? t->queued_us : pool->held_us;
+    return now_us > since_us ? now_us - since_us : 0;
+}
+
+/* What was sent before, and came back, is not refused after all. */
+static enum err
+has_waited_in_vain(const struct pool *pool, const struct ticket *t, uint64_t now_us)
+{
+    if (t->queue_deadline_us != 0 && t->queue_deadline_us <= now_us)
+        return ERR_QUEUE_TIMEOUT;
+    if (t->stream == 0 && shed_is_late(&pool->shed, waited_us(pool, t, now_us)))
+        return ERR_OVERLOADED;
+    return ERR_NONE;
+}
+
+static void give_up(struct pool *pool, struct ticket *t, enum err err, uint64_t now_us)
+{
+    if (err == ERR_OVERLOADED)
+        note_shed(pool, now_us);
+    else
+        pool->stats.queue_timeout++;
+    pool_fail(pool, t, err, SLICE(""));
 }
 
 /* Gives queued tickets to backends as long as there is credit. An event may submit and
@@ -271,18 +315,31 @@ static bool dispatch(struct pool *pool, uint64_t now_us)
         return false;
     while (pool->ready.count != 0 && !list_is_empty(&pool->queue)) {
         struct ticket *t = NODE_OF(list_first(&pool->queue), struct ticket, node);
-        if (t->queue_deadline_us != 0 && t->queue_deadline_us <= now_us) {
-            pool->stats.queue_timeout++;
-            pool_fail(pool, t, ERR_QUEUE_TIMEOUT, SLICE(""));
+        enum err err = has_waited_in_vain(pool, t, now_us);
+        if (err != ERR_NONE) {
+            give_up(pool, t, err, now_us);
             continue;
         }
         struct load *avoid = t->avoid == NULL ? NULL : backend_load(t->avoid);
         struct load *load = balance_pick(&pool->ready, avoid);
+        shed_left(&pool->shed, waited_us(pool, t, now_us), now_us);
         pool_idle(pool, t);
         backend_send_request(backend_of_load(load), t, now_us);
         any = true;
     }
     return any;
+}
+
+/* The newest go first: they lost the least by it. */
+static void shed_newest(struct pool *pool, uint64_t now_us)
+{
+    uint32_t room = shed_room(&pool->shed);
+    while (pool->queued > room && !list_is_empty(&pool->queue)) {
+        struct ticket *t = NODE_OF(pool->queue.head.prev, struct ticket, node);
+        if (t->stream != 0)
+            break;
+        give_up(pool, t, ERR_OVERLOADED, now_us);
+    }
 }
 
 static void expire_queued(struct pool *pool, uint64_t now_us)
@@ -292,15 +349,31 @@ static void expire_queued(struct pool *pool, uint64_t now_us)
     list_init(&late);
     LIST_FOREACH(&pool->queue, n) {
         struct ticket *t = NODE_OF(n, struct ticket, node);
-        if (t->queue_deadline_us == 0 || t->queue_deadline_us > now_us)
+        if (has_waited_in_vain(pool, t, now_us) == ERR_NONE)
             continue;
         node_leave(n);
         list_push_back(&late, n);
     }
     for (struct node *n = list_first(&late); n != NULL; n = list_first(&late)) {
-        pool->stats.queue_timeout++;
-        pool_fail(pool, NODE_OF(n, struct ticket, node), ERR_QUEUE_TIMEOUT, SLICE(""));
+        struct ticket *t = NODE_OF(n, struct ticket, node);
+        give_up(pool, t, has_waited_in_vain(pool, t, now_us), now_us);
     }
+}
+
+static void watch_queue(struct pool *pool, uint64_t now_us)
+{
+    struct node *first = list_first(&pool->queue);
+    if (pool->up == 0 || pool->settings.state == POOL_PAUSED)
+        pool->held_us = now_us;
+    if (pool->held_us == now_us)
+        shed_reset(&pool->shed);
+    else if (first == NULL)
+        shed_tick(&pool->shed, 0, now_us);
+    else
+        shed_tick(&pool->shed,
+                  waited_us(pool, NODE_OF(first, struct ticket, node), now_us), now_us);
+    shed_newest(pool, now_us);
+    expire_queued(pool, now_us);
 }
 
 /* ---- the loop's turn ---- */
@@ -327,7 +400,7 @@ void pool_tick(struct pool *pool, uint64_t now_us)
     LIST_FOREACH(&pool->backends, n)
         backend_tick(backend_of_node(n), now_us);
     pool->tick_us = now_us;
-    expire_queued(pool, now_us);
+    watch_queue(pool, now_us);
 }
 
 void pool_stop(struct pool *pool)

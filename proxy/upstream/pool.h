@@ -12,6 +12,7 @@
 #include "protocol/base/error.h"
 #include "protocol/link.h"
 #include "proxy/upstream/balance.h"
+#include "proxy/upstream/policy.h"
 #include "proxy/upstream/settings.h"
 #include "proxy/upstream/ticket.h"
 
@@ -19,7 +20,8 @@ struct event_base;
 
 struct pool_options {
     const struct balancer *balancer; /* NULL: the default policy */
-    uint32_t max_queue;              /* tickets waiting */
+    struct pool_policy policy;
+    uint32_t max_queue; /* tickets waiting */
     uint64_t heartbeat_timeout_us;
     uint32_t retry_budget_percent; /* of requests over the last 10 s, at least 3 */
     uint64_t window_bytes; /* --response-buffer: towards this proxy, per stream */

@@ -6,6 +6,7 @@
 #include "proxy/upstream/balance.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/upstream/retry.h"
+#include "proxy/upstream/shed.h"
 
 enum { POOL_MAGIC = 0x504f4f4c };
 
@@ -22,6 +23,8 @@ struct pool {
     uint32_t up;         /* backends that take requests */
     struct balance_set ready; /* backends that would take a request now */
     struct retry_budget retries;
+    struct shed shed;
+    uint64_t held_us; /* no app server was up, or it was paused */
     struct pool_stats stats;
     uint64_t epoch; /* the last one given to a link */
     uint64_t tick_us;

@@ -51,8 +51,8 @@ struct ticket_events {
     /* WebSocket: the first one accepts; then texts and binaries, whole or in pieces,
      * and at most one close. done() or failed() may come at any time. */
     void (*ws)(struct ticket *t, const struct frame_ws *ws);
-    /* Queue full or expired, application failed, backend lost and not to be retried,
-     * bad answer ... */
+    /* Queue full, too slow or expired, application failed, backend lost and not to be
+     * retried, bad answer ... */
     void (*failed)(struct ticket *t, enum err err, struct slice text);
 };
 
@@ -97,13 +97,14 @@ struct ticket {
     uint64_t body_sent;   /* bytes, to this backend */
     struct window_sender to_app;
     struct window_receiver from_app;
+    uint64_t queued_us;             /* since when it waits, this time */
     uint64_t submitted_us, sent_us; /* queue time = sent - submitted */
 };
 
 void ticket_init(struct ticket *t, const struct ticket_events *events);
 
 /* Sends it to a backend with credit or queues it. May call events->failed (QUEUE_FULL,
- * SHUTTING_DOWN) or events->sent before it returns. */
+ * OVERLOADED, SHUTTING_DOWN) or events->sent before it returns. */
 void pool_submit(struct pool *pool, struct ticket *t);
 
 /* The exchange no longer wants the answer (client gone, deadline, bad answer). Queued:

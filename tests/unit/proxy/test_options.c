@@ -56,6 +56,8 @@ static void the_defaults_are_those_of_the_manual(void **state)
     assert_int_equal(o.request_buffer, 1 << 30);
     assert_int_equal(o.response_buffer, 256 * 1024);
     assert_int_equal(o.retry_budget, 20);
+    assert_int_equal(o.policy.queue_target_us, 0);
+    assert_int_equal(o.policy.queue_interval_us, 100000);
     assert_true(o.websocket_ping_interval_s == 20 && o.websocket_ping_timeout_s == 20);
     assert_true(o.websocket_close_timeout_s == 5);
     assert_int_equal(o.websocket_max_message, 16 * 1024 * 1024);

@@ -203,7 +203,9 @@ static inline void fixture_endpoint(struct fixture *f, uint32_t at, char endpoin
     snprintf(endpoint, 64, "ipc://%s/app-%u.sock", f->dir, at);
 }
 
-static inline void fixture_init(struct fixture *f, uint32_t max_queue)
+static inline void fixture_init_with(struct fixture *f,
+                                     uint32_t max_queue,
+                                     const struct pool_policy *policy)
 {
     *f = (struct fixture){0};
     log_set_level(LOG_ERROR);
@@ -218,9 +220,15 @@ static inline void fixture_init(struct fixture *f, uint32_t max_queue)
         .window_bytes = 64 * 1024,
         .has_files = true,
         .instance = 42,
+        .policy = *policy,
     };
     clock_set(1000 * (uint64_t)SECOND_US);
     f->pool = pool_new(f->base, f->context, &options);
+}
+
+static inline void fixture_init(struct fixture *f, uint32_t max_queue)
+{
+    fixture_init_with(f, max_queue, &(struct pool_policy){0});
 }
 
 /* Binds an app server that grants `window`; the pool's backend is called b<at>. */

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ * proxy/upstream/pool.c: what it does with a queue that stays too slow. */
+#include "proxy/upstream/pool.h"
+#include "tests/unit/proxy/upstream/fake_app.h"
+
+enum { MANY = 100, TICK_US = 100 * 1000 };
+
+static const struct pool_policy POLICY = {.queue_target_us = 100 * 1000,
+                                          .queue_interval_us = 200 * 1000};
+
+static uint32_t count(const struct asker *a, uint32_t of, const char *heard)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < of; i++)
+        n += strcmp(a[i].heard, heard) == 0;
+    return n;
+}
+
+/* One tick, in which the app server answers one request. */
+static void serve_one(struct fixture *f)
+{
+    struct app *app = &f->apps[0];
+    uint32_t next = app->count;
+    app_respond(app, app->seen[next - 1].stream, "ok");
+    if (pool_busy(f->pool) > 1)
+        UNTIL(f, app->count > next);
+    fixture_pass(f, TICK_US);
+}
+
+static void who_would_wait_for_too_long_is_refused_at_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static struct asker a[MANY], late;
+    fixture_init_with(&f, MANY, &POLICY);
+    fixture_up(&f, 0, 1);
+    for (int i = 0; i < MANY; i++)
+        ask(&f, &a[i], "GET");
+    UNTIL(&f, f.apps[0].count == 1);
+    assert_int_equal(count(a, MANY, ""), MANY - 1);
+
+    /* Ten a second: one can be served within the target. It takes 0.1 s until the first
+     * has waited for too long, and an interval more. */
+    for (int i = 0; i < 3; i++) {
+        serve_one(&f);
+        assert_int_equal(pool_stats(f.pool)->queue_shed, 0);
+    }
+    serve_one(&f);
+    assert_true(count(a, MANY, "failed OVERLOADED") > MANY / 2);
+    assert_int_equal(count(a, 4, "sent head 200 ok done"), 4);
+    serve_one(&f);
+    assert_int_equal(count(a, MANY, ""), 0);
+
+    /* One may wait, and is served. */
+    struct asker waits[5];
+    for (int n = 0; n < 5; n++) {
+        ask(&f, &waits[n], "GET");
+        assert_string_equal(waits[n].heard, "");
+        ask(&f, &late, "GET");
+        assert_string_equal(late.heard, "failed OVERLOADED");
+        serve_one(&f);
+        assert_string_equal(waits[n].heard, "sent");
+        asker_fini(&late);
+    }
+    for (int n = 0; n < 5; n++)
+        asker_fini(&waits[n]);
+    for (int i = 0; i < MANY; i++)
+        asker_fini(&a[i]);
+    fixture_fini(&f);
+}
+
+static void while_no_app_server_is_up_all_wait(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static struct asker a[MANY];
+    fixture_init_with(&f, MANY, &POLICY);
+    for (int i = 0; i < MANY; i++)
+        ask(&f, &a[i], "GET");
+    fixture_pass(&f, 5 * (uint64_t)SECOND_US);
+    assert_int_equal(count(a, MANY, ""), MANY);
+    fixture_up(&f, 0, MANY);
+    UNTIL(&f, f.apps[0].count == MANY);
+    assert_int_equal(pool_stats(f.pool)->queue_shed, 0);
+    for (int i = 0; i < MANY; i++)
+        asker_fini(&a[i]);
+    fixture_fini(&f);
+}
+
+static void what_an_app_server_handed_back_is_not_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct asker a, b;
+    fixture_init_with(&f, MANY, &POLICY);
+    fixture_up(&f, 0, 1);
+    ask(&f, &a, "POST");
+    ask(&f, &b, "POST");
+    UNTIL(&f, f.apps[0].count == 1);
+    assert_true(pool_set_weight(f.pool, "b0", 0));
+    APP_SAY(&f.apps[0], frame_pack_return, f.apps[0].seen[0].stream, ERR_NONE);
+    UNTIL(&f, pool_stats(f.pool)->returned == 1);
+    fixture_pass(&f, SECOND_US);
+    assert_string_equal(a.heard, "sent");
+    assert_string_equal(b.heard, "failed OVERLOADED");
+    assert_true(pool_set_weight(f.pool, "b0", 1));
+    UNTIL(&f, strcmp(a.heard, "sent sent") == 0);
+    asker_fini(&a);
+    asker_fini(&b);
+    fixture_fini(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_would_wait_for_too_long_is_refused_at_once),
+        cmocka_unit_test(while_no_app_server_is_up_all_wait),
+        cmocka_unit_test(what_an_app_server_handed_back_is_not_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
