@@ -442,10 +442,16 @@ static enum turn send_small_file(struct conn *c, struct job *job)
 static enum turn read_file(struct conn *c, struct job *job)
 {
     struct answer *a = &c->answer;
-    py_own PyObject *future = take(job->future);
+    py_own PyObject *future = NULL;
 
     if (c->gone != ERR_NONE)
         return conn_lost(c, c->gone);
+    if (job->future != NULL) {
+        py_own PyObject *is_done = PyObject_CallMethodNoArgs(job->future, name_done);
+        if (is_done != Py_True)
+            return is_done == NULL ? TURN_BAD : TURN_WAIT;
+        future = take(job->future);
+    }
     if (future == NULL && !file_is_at_end(job->file)) {
         job->future = file_read_later(job->file, c->server->loop);
         job->stage = JOB_FILE;

@@ -310,7 +310,8 @@ static void a_cancelled_send_cuts_the_answer_off(void **state)
     py_own PyObject *namespace = make_app(
         START
         "})\ntry: await asyncio.wait_for(s({'type': 'http.response.body', 'body': "
-        "b'abc'}), 0.001)\nexcept asyncio.TimeoutError as e: raised(e)\n"
+        "b'abc', 'more_body': True}), 0.001)\nexcept asyncio.TimeoutError as e: "
+        "raised(e)\n"
         "try: " BODY "})\nexcept RuntimeError as e: raised(e)");
     struct request r;
     struct core core;
