@@ -22,9 +22,9 @@ def deployment(name, edge):
     return put
 
 
-def banyan(place, threads, *options):
+def banyan(place, threads, *options, app="bench_app:application"):
     return [[
-        place.banyan, "serve", "bench_app:application",
+        place.banyan, "serve", app,
         "--bind", f"127.0.0.1:{place.port}",
         "--workers", str(WORKERS),
         "--threads", str(threads),
@@ -55,11 +55,21 @@ def _(place):
     return banyan(place, 16, "--embedded")
 
 
+@deployment("banyan-asgi", edge=("banyan-proxy",))
+def _(place):
+    return banyan(place, 16, app="bench_asgi:application")
+
+
+@deployment("banyan-asgi-c4000", edge=("banyan-proxy",))
+def _(place):
+    return banyan(place, 16, "--concurrency", "4000", app="bench_asgi:application")
+
+
 def nginx(place, location, http=""):
     conf = place.file("nginx.conf", f"""
 daemon off; worker_processes {WORKERS}; pid {place.dir}/nginx.pid; user root;
 error_log {place.dir}/nginx.err warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log off; keepalive_requests 1000000; keepalive_timeout 75s; sendfile on;
   default_type text/plain; client_body_buffer_size 128k;
@@ -93,9 +103,7 @@ def _(place):
     return nginx_uwsgi(place, 1)
 
 
-@deployment("haproxy-nginx-static", edge=("haproxy",))
-def _(place):
-    back = place.inner("static")
+def haproxy(place, port):
     conf = place.file("haproxy.cfg", f"""
 global
     nbthread {WORKERS}
@@ -105,13 +113,49 @@ defaults
     timeout client 60s
     timeout server 60s
     timeout connect 5s
+    timeout tunnel 1h
     timeout http-keep-alive 75s
     option http-keep-alive
     http-reuse always
 frontend edge
     bind 127.0.0.1:{place.port} backlog 2048
-    default_backend static
-backend static
-    server s1 127.0.0.1:{back.port}
+    default_backend back
+backend back
+    server s1 127.0.0.1:{port}
 """)
-    return [nginx(back, 'return 200 "Hello, World!";'), ["/usr/sbin/haproxy", "-db", "-f", conf]]
+    return ["/usr/sbin/haproxy", "-db", "-f", conf]
+
+
+@deployment("haproxy-nginx-static", edge=("haproxy",))
+def _(place):
+    back = place.inner("static")
+    return [nginx(back, 'return 200 "Hello, World!";'), haproxy(place, back.port)]
+
+
+def uvicorn(place):
+    return ["/usr/bin/python3", "-m", "uvicorn", "bench_asgi:application", "--app-dir", APPS,
+            "--host", "127.0.0.1", "--port", str(place.port), "--workers", str(WORKERS),
+            "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+
+
+@deployment("uvicorn", edge=())
+def _(place):
+    return [uvicorn(place)]
+
+
+@deployment("haproxy-uvicorn", edge=("haproxy",))
+def _(place):
+    back = place.inner("back")
+    return [uvicorn(back), haproxy(place, back.port)]
+
+
+@deployment("nginx-uvicorn", edge=("nginx",))
+def _(place):
+    back = place.inner("back")
+    http = f"""
+  upstream back {{ server 127.0.0.1:{back.port}; keepalive 64; }}
+  map $http_upgrade $upgrading {{ default upgrade; "" ""; }}"""
+    front = """proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Host $host;
+    proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $upgrading;
+    proxy_read_timeout 1h; proxy_send_timeout 1h;"""
+    return [uvicorn(back), nginx(place, front, http)]
