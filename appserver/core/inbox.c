@@ -266,6 +266,8 @@ take_stream_frame(struct intake *in, const struct frame *f, bool is_last)
         break;
     case FRAME_WS:
         ok = ws_add(r, &f->ws);
+        if (f->ws.op == WS_CLOSE)
+            what = NEWS_BODY | NEWS_ROOM; /* who waits to send waits in vain */
         break;
     case FRAME_CANCEL:
         in->core->counters.cancelled++;

@@ -141,7 +141,8 @@ request_ws_accept(struct request *r, struct slice subprotocol, struct slice head
  * all of it is sent, and the message has ended; else go on with the same message at
  * NEWS_ROOM. (An empty message needs room, too: each piece counts WINDOW_WS_PIECE bytes
  * beside its own.) `op`: WS_TEXT (UTF-8 as a whole) or WS_BINARY. Copies. ERR_INTERNAL:
- * after request_ws_close. */
+ * after request_ws_close. ERR_CLIENT_GONE also when the client's close is there, taken
+ * or not; a put that waits hears NEWS_ROOM then. */
 MUST_CHECK enum err
 request_ws_put(struct request *r, enum ws_op op, struct slice *data, bool *ret_done);
 /* Also in the middle of a message. `reason`: UTF-8, at most 32 KiB; the edge cuts it to

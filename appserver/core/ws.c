@@ -58,6 +58,10 @@ request_ws_put(struct request *r, enum ws_op op, struct slice *data, bool *ret_d
     *ret_done = false;
     if (e == ERR_NONE && r->ws.out_closed)
         e = ERR_INTERNAL;
+    core_lock(r->core);
+    if (e == ERR_NONE && r->ws.in_closed)
+        e = ERR_CLIENT_GONE; /* nothing makes room any more, and nobody listens */
+    core_unlock(r->core);
     while (e == ERR_NONE && !*ret_done) {
         size_t n =
             data->len < FRAME_MAX_INLINE_BODY ? data->len : FRAME_MAX_INLINE_BODY;

@@ -12,7 +12,7 @@ import websockets
 from asgi_talk import HOSTS, AsgiSite, script, talk, values
 from conftest import until
 from test_asgi_http import memory_mib, refused, settled
-from ws_talk import CONTINUATION, PING, PONG, TEXT
+from ws_talk import CLOSE, CONTINUATION, PING, PONG, TEXT
 
 MIB = 1 << 20
 ACCEPT = {"type": "websocket.accept"}
@@ -369,6 +369,18 @@ def test_an_application_that_does_not_read_holds_the_client_back(site):
         assert max(grown) < 8, grown
         site.get("/ws_flow/go")
         until(lambda: site.value("/ws_flow/seen") >= sent, "the messages")
+
+
+@pytest.mark.parametrize("how", ["close", "vanish"])
+def test_send_that_waits_for_a_client_fails_when_it_leaves(site, how):
+    with site.socket("/ws_until_error", receive_buffer=65536) as ws:
+        ws.get()
+        if how == "close":
+            ws.send_frame(CLOSE, b"\x0f\xa0bye")
+            assert ws.end()[0] == 4000
+    code, reason = (4000, "bye") if how == "close" else (1006, "")
+    gone = {"type": "websocket.disconnect", "code": code, "reason": reason}
+    until(lambda: site.value("/ws_until_error/seen") == [True, gone], "the end of the application")
 
 
 def test_many_sockets_are_open_together(site):

@@ -396,6 +396,29 @@ static void the_client_closes(void **state)
     stop(&a, &p);
 }
 
+/* Nothing makes room after it: whoever waits to send would wait for ever. */
+static void a_message_that_waits_for_room_hears_the_clients_close(void **state)
+{
+    struct slice left = slice_of(big, 10000);
+    bool is_done = false;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    start(&a, &p, 1000);
+    struct request *r = open_ws(&a, &p, 1);
+    assert_int_equal(request_ws_put(r, WS_BINARY, &left, &is_done), ERR_NONE);
+    assert_false(is_done);
+    core_loop_flush(a.core);
+    pack_close(&p, 1, 4000, "enough");
+    proxy_send(&p);
+    assert_ptr_equal(app_expect_news(&a, NEWS_ROOM), r);
+    assert_int_equal(request_ws_put(r, WS_BINARY, &left, &is_done), ERR_CLIENT_GONE);
+    expect_close(r, 4000, "enough");
+    finish(&a, r);
+    stop(&a, &p);
+}
+
 static void the_application_closes(void **state)
 {
     struct slice data = SLICE("late");
@@ -638,6 +661,7 @@ int main(void)
         cmocka_unit_test(messages_out_wait_for_the_window),
         cmocka_unit_test(an_empty_message_needs_room_as_well),
         cmocka_unit_test(the_client_closes),
+        cmocka_unit_test(a_message_that_waits_for_room_hears_the_clients_close),
         cmocka_unit_test(the_application_closes),
         cmocka_unit_test(finishing_ends_what_was_closed_and_aborts_the_rest),
         cmocka_unit_test(a_client_that_vanished_is_heard_to_its_last_message),
