@@ -251,6 +251,9 @@ static double percentile(double share)
 {
     uint64_t wanted = (uint64_t)((double)load.messages * share), seen = 0;
 
+    if (load.messages == 0)
+        return 0;
+
     for (uint32_t us = 0; us < SLOWEST_US; us++)
         if ((seen += load.histogram[us]) > wanted)
             return us;

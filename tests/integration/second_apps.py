@@ -187,6 +187,8 @@ def file(stream):
 @handler("/wait-cancel")
 def wait_cancel(stream):
     """Notes why nobody wants the answer any more."""
+    with open(stream.query["note"] + ".begun", "w"):
+        pass
     try:
         while True:
             time.sleep(0.02)

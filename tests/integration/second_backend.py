@@ -271,6 +271,7 @@ class Backend:
                 self.send(peer, [DRAIN, peer.epoch])
             while self.waiting:
                 self.waiting.popleft().give_back("SHUTTING_DOWN")
+        print("drained", flush=True)
 
     def send_load(self, peer, sequence):
         busy = [self.running, len(self.waiting), self.service_us, self.slots]

@@ -12,7 +12,8 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from conftest import ROOT, free_port, program
+from conftest import ROOT, Connection, free_port, program
+from ws_talk import WebSocket
 
 PYTHON = "/usr/bin/python3"
 
@@ -40,7 +41,7 @@ def serve(start):
                 **env,
             },
         )
-        process.wait_log(" threads, pids ")
+        process.wait_log(" is up (pid ")
         return f"http://127.0.0.1:{port}"
 
     return run
@@ -89,6 +90,29 @@ def test_the_django_notes(serve):
     with pytest.raises(urllib.error.HTTPError) as refused:
         fetch(visitor, f"{url}/add", text="forged")
     assert refused.value.code == 403
+
+
+def test_the_fastapi_chat(serve):
+    pytest.importorskip("fastapi")
+    url = serve("fastapi/chat.py")
+    host, _, port = url.removeprefix("http://").partition(":")
+    address = (host, int(port))
+    assert "<h1>Chat</h1>" in fetch(browser(), url)
+    with WebSocket(address, "/ws") as ada, WebSocket(address, "/ws") as bob, Connection(address) as curl:
+        ada.put(json.dumps({"name": "Ada", "text": "<i>h\xe9llo</i>"}))
+        said = {"name": "Ada", "text": "<i>h\xe9llo</i>"}
+        assert json.loads(ada.get()) == json.loads(bob.get()) == said
+        body = json.dumps({"name": "Eve", "text": "posted"}).encode()
+        fields = [("Content-Type", "application/json")]
+        assert curl.ask("POST", "/says", fields, body).status == 201
+        assert json.loads(bob.get()) == {"name": "Eve", "text": "posted"}
+        assert curl.ask("POST", "/says", fields, b'{"name": "Eve"}').status == 422
+        curl.request("GET", "/events")
+        while b"posted" not in curl.buffer:
+            assert curl.receive()
+        assert b"data: " in curl.buffer
+        bob.put(json.dumps({"name": "Bob"}))
+        assert bob.end()[0] == 1003
 
 
 @pytest.mark.parametrize(

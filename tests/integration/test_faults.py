@@ -11,7 +11,7 @@ import time
 
 import pytest
 import requests
-from conftest import HERE
+from conftest import HERE, until
 
 APPS = str(HERE / "apps")
 MIB = 1 << 20
@@ -53,13 +53,13 @@ def test_killed_proxy_comes_back_and_nothing_stale_is_replayed(site_of, tmp_path
                  "--env", f"JOURNAL={journal}")
     first = socket.create_connection(("127.0.0.1", site.port))
     first.sendall(b"POST /slow?first HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-    time.sleep(0.3)
+    until(journal.exists, "the first request")
     waiting = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(5)]
     for n, s in enumerate(waiting):
         s.sendall(b"POST /slow?waits%d HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" % n)
     time.sleep(0.3)
     os.kill(site.proxy(), signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         try:
             assert requests.get(site.url + "/", timeout=5).text == "ok"
@@ -140,7 +140,7 @@ def test_slow_upload_occupies_no_worker_thread(site_of):
         while sent < size:
             s.sendall(b"x" * (MIB // 4))
             sent += MIB // 4
-            assert requests.get(site.url + "/", timeout=2).text == "ok"
+            assert requests.get(site.url + "/", timeout=20).text == "ok"
             time.sleep(0.05)
         assert b" 200 " in s.recv(65536)
 
@@ -154,7 +154,7 @@ def test_client_that_leaves_while_queued_never_reaches_the_application(site_of, 
     assert requests.post(site.url + "/slow?first").status_code == 200
     busy = threading.Thread(target=requests.post, args=(site.url + "/slow?second",))
     busy.start()
-    time.sleep(0.3)
+    until(lambda: "second" in journal.read_text(), "the second request")
     for _ in range(10):
         with socket.create_connection(("127.0.0.1", site.port)) as s:
             s.sendall(b"POST /slow?left HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")

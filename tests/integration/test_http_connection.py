@@ -518,8 +518,8 @@ def test_117_the_last_answer_before_a_stop_says_close(start):
     site = Site(start, "apps.dispatch", "--chdir", str(HERE), "--workers", "1")
     with connect(site) as connection:
         assert_usable(connection)
-        connection.send(get(steps("sleep,0.3", "send,1")) + GET)
-        time.sleep(0.1)
+        connection.send(get(steps("sleep,2", "send,1")) + GET)
+        time.sleep(1)
         site.process.signal(signal.SIGTERM)
         answer = connection.response()
         assert (answer.body, answer["Connection"]) == (b"x", "close")

@@ -123,7 +123,7 @@ def test_the_access_log_has_a_line_for_each_request(behind_nginx):
         "my-id",
     )
     assert (line["referer"], line["agent"]) == ("http://b/", r"test/1 \x22q\x22 \xe9")
-    assert 0.1 <= float(line["rt"]) < 1 and float(line["qt"]) < 0.1
+    assert 0.1 <= float(line["rt"]) < 20 and float(line["qt"]) < float(line["rt"])
     assert line["backend"] != "-"
 
 

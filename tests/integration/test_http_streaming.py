@@ -4,7 +4,6 @@ front of second_backend.py. Each side goes on when it sees what the other did.""
 
 import hashlib
 import signal
-import time
 
 import pytest
 from conftest import chunked, until
@@ -118,17 +117,12 @@ class Held:
 
     def wait_for_bytes(self, size):
         """Until so much of an upload lies unread in the app server."""
-        backend = self.pair.backends[0]
-
-        def tells():
-            backend.signal(signal.SIGUSR1)
-            return f"waits with {size} bytes" in backend.log()
-
-        until(tells, "the upload")
+        self.pair.until_waits(f"waits with {size} bytes")
 
     def drain(self):
         backend = self.pair.backends[0]
         backend.signal(signal.SIGTERM)
+        backend.wait_log("drained")
         self.release.touch()
         assert self.connection.response().status == 200
         backend.wait()

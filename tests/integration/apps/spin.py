@@ -6,6 +6,7 @@ import time
 
 def application(environ, start_response):
     how, _, seconds = environ["QUERY_STRING"].partition("&")
+    environ["wsgi.errors"].write(f"runs for {seconds} s\n")
     until = time.monotonic() + float(seconds)
     if how == "sleep":
         time.sleep(float(seconds))

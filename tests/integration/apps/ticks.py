@@ -7,5 +7,5 @@ import time
 def application(environ, start_response):
     start_response("200 OK", [])
     yield b"tick"
-    time.sleep(0.5)
+    time.sleep(1)
     yield b"tock"
