@@ -13,7 +13,7 @@
 #include "protocol/base/buf.h"
 #include "protocol/link.h"
 
-enum { HARNESS_WAIT_US = 5000000, HARNESS_WORKERS = 300, HARNESS_NEWS = 1024 };
+enum { HARNESS_WAIT_US = 60000000, HARNESS_WORKERS = 300, HARNESS_NEWS = 1024 };
 
 /* ---- the app server ---- */
 typedef void handler_fn(struct request *r, void *arg);
