@@ -160,7 +160,7 @@ static PySendResult conn_send(PyObject *self, PyObject *value, PyObject **ret_va
  * was cancelled, which is pending still. */
 static bool has_ended(struct conn *c)
 {
-    py_own PyObject *self = Py_NewRef((PyObject *)c);
+    py_own PyObject *self UNUSED = Py_NewRef((PyObject *)c);
     py_own PyObject *cancelled = NULL;
     char doing[200];
 
@@ -239,7 +239,7 @@ static PyObject *conn_send_method(PyObject *self, PyObject *value)
 static PyObject *conn_throw(PyObject *self, PyObject *args)
 {
     struct conn *c = (struct conn *)self;
-    py_own PyObject *keep = Py_NewRef(self);
+    py_own PyObject *keep UNUSED = Py_NewRef(self);
 
     if (c->coroutine == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the request has ended");
@@ -260,7 +260,7 @@ static PyObject *conn_throw(PyObject *self, PyObject *args)
 static PyObject *conn_close(PyObject *self, PyObject *unused)
 {
     struct conn *c = (struct conn *)self;
-    py_own PyObject *keep = Py_NewRef(self);
+    py_own PyObject *keep UNUSED = Py_NewRef(self);
 
     (void)unused;
     if (c->coroutine == NULL)
