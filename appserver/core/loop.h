@@ -18,8 +18,9 @@
  * functions below send is gathered until core_loop_flush or core_loop_turn; only large
  * pieces of body leave at once.
  *
- * Nothing here waits. All functions belong to the loop's thread, without the GIL,
- * unless their comment says "any". A request belongs to the embedder from NEWS_STARTED
+ * Nothing here waits. All functions belong to the loop's thread unless their comment
+ * says "any"; core_loop_turn and core_loop_flush are called without the GIL, the others
+ * as the embedder likes. A request belongs to the embedder from NEWS_STARTED
  * until request_finish, which every one of them needs, also the one that is gone. */
 #ifndef CORE_LOOP_H
 #define CORE_LOOP_H

@@ -122,7 +122,8 @@ static bool prepare(struct serve *s)
     log_info(NULL, "banyan %s", BANYAN_VERSION);
     log_info(NULL, "control: banyan --proxy %s/control.sock show backends",
              rundir_path(s->directory));
-    log_info(NULL, "application %s (wsgi)", s->options.application);
+    log_info(NULL, "application %s (interface %s)", s->options.application,
+             s->options.interface);
     s->exit_code = 0;
     return true;
 }
