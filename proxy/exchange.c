@@ -492,7 +492,10 @@ void exchange_fail(struct exchange *x, enum err err, struct slice text)
     x->answer.status = err_status(err) == 0 ? 500 : err_status(err);
     struct buf *out = client_out(x->client);
     size_t before = buf_len(out);
-    respond_error(err, &to, out);
+    if (err == ERR_STOPPED && text.len > 0)
+        respond_stopped(text, &to, out);
+    else
+        respond_error(err, &to, out);
     x->answer.body_out = exchange_page_bytes(buf_slice(out), before);
     client_touch(x->client);
     exchange_end(x, to.keep_alive ? CLIENT_KEEP_ALIVE : CLIENT_CLOSE);

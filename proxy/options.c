@@ -121,6 +121,9 @@ static const struct option_row rows[] = {
     {"control", 0, OPTION_LIST, ROW(control), "[ROLE:]PATH", NULL, 0, 0, "Running",
      "a Unix socket of mode 0600 for the banyan command; ROLE: viewer, operator or "
      "admin, the default; repeatable"},
+    {"state-file", 0, OPTION_TEXT, ROW(state_file), "PATH", NULL, 0, 0, NULL,
+     "what an operator decided is kept here and holds again after a restart; default: "
+     "nowhere"},
     {"access-logfile", 0, OPTION_TEXT, ROW(access_logfile), "PATH", NULL, 0, 0, NULL,
      "one line per request; -: standard output; default: none"},
     {"log-level", 0, OPTION_TEXT, ROW(log_level), "LEVEL", "info", 0, 0, NULL,

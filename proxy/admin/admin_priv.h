@@ -29,6 +29,8 @@ struct admin {
     uint32_t magic;
     struct admin_options options;
     struct members members;
+    struct members saved; /* what the state file has; without one: unused */
+    struct buf saved_text;
     struct journal journal;
     struct proxy_options live;      /* as they are in force */
     bool is_set[ADMIN_MAX_OPTIONS]; /* by `set`; in the order of the option table */
@@ -82,6 +84,8 @@ struct operation {
     uint64_t seen;      /* show events: the last that was told */
     bool is_listening;  /* to events */
     bool is_queue_only; /* show queue */
+    bool is_forced;     /* remove ... force */
+    int save_error;     /* errno */
     uint64_t until_us;
 };
 
@@ -99,6 +103,7 @@ bool operation_is_late(const struct operation *op);
 void operation_finish(struct operation *op, enum outcome outcome);
 /* Answers REFUSED with this text, and frees it. */
 void operation_refuse(struct operation *op, const char *format, ...) PRINTF_LIKE(2, 3);
+void operation_refuse_unsaved(struct operation *op); /* with errno of the write */
 /* Nobody will hear of it: frees what only waits to be told things. */
 void operation_client_left(struct operation *op);
 void operation_free(struct operation **op_p);
@@ -115,8 +120,13 @@ void admin_note(struct admin *admin,
                 const char *by,
                 const char *object,
                 const char *text);
-/* One more change, by this operation: numbers it, and writes it down. */
-void admin_changed(struct operation *op, struct change *change, const char *what);
+/* The model was changed by this operation, in what belongs to `name`, NULL: the pool:
+ * numbers the change, writes it down, tells of it. False: it could not be written and
+ * is not counted; the caller undoes it and calls operation_refuse_unsaved. */
+MUST_CHECK bool
+admin_commit(struct operation *op, const char *name, struct change *change);
+/* Writes all of the model down. False: errno. */
+MUST_CHECK bool admin_save(struct admin *admin);
 
 /* ---- server.c ---- */
 /* What stands in client->out leaves with the next turn; then its next line is followed.

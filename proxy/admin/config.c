@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "protocol/base/mem.h"
 #include "proxy/admin/admin_priv.h"
 
 #define COLUMNS(array) array, sizeof(array) / sizeof((array)[0])
@@ -40,8 +41,8 @@ static void print_value(const struct option_row *row, const void *at, struct buf
 static bool is_changeable(const struct option_row *row)
 {
     static const char *const names[] = {
-        "max-queue",         "queue-timeout", "request-timeout", "graceful-timeout",
-        "heartbeat-timeout", "retry-budget",  "log-level",
+        "max-queue",        "queue-timeout",     "request-timeout",
+        "graceful-timeout", "heartbeat-timeout", "retry-budget",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(row->name, names[i]) == 0)
@@ -93,4 +94,86 @@ void verb_show_config(struct operation *op)
         operation_finish(op, OUTCOME_DONE);
     else
         operation_refuse(op, "no option is called %.40s", only);
+}
+
+/* ---- set ---- */
+
+/* The row's value, parsed as the command line would be; false: refused. */
+static bool take_value(struct operation *op,
+                       const struct option_row *row,
+                       const char *value,
+                       struct proxy_options *to)
+{
+    static struct proxy_options parsed;
+    own(mem) char *word = mem_printf("--%s=%s", row->name, value);
+    char program[] = "banyan-proxy", *argv[] = {program, word, NULL};
+    struct buf message;
+    int rest;
+    buf_init(&message, 0);
+    bool is_good = option_parse(&proxy_option_table, 2, argv, &parsed, &rest,
+                                &message) == ERR_NONE;
+    if (!is_good)
+        operation_refuse(op, "%.*s", SLICE_FMT(buf_slice(&message)));
+    buf_fini(&message);
+    if (!is_good)
+        return false;
+    const char *from = (const char *)&parsed + row->offset;
+    char *at = (char *)to + row->offset;
+    if (row->type == OPTION_SECONDS)
+        memcpy(at, from, sizeof(double));
+    else if (row->type == OPTION_COUNT || row->type == OPTION_SIZE)
+        memcpy(at, from, sizeof(int64_t));
+    return true;
+}
+
+static void step_effective(struct operation *op)
+{
+    operation_finish(op, OUTCOME_DONE);
+}
+
+static const struct option_row *find_row(const char *name, size_t *ret_index)
+{
+    for (size_t i = 0; i < proxy_option_table.row_count; i++) {
+        if (strcmp(proxy_option_table.rows[i].name, name) != 0)
+            continue;
+        *ret_index = i;
+        return &proxy_option_table.rows[i];
+    }
+    return NULL;
+}
+
+void verb_set(struct operation *op)
+{
+    const struct command *c = &op->command;
+    struct admin *admin = op->admin;
+    struct proxy_options to = admin->live;
+    bool is_set[ADMIN_MAX_OPTIONS];
+    memcpy(is_set, admin->is_set, sizeof is_set);
+    ASSERT(proxy_option_table.row_count <= ADMIN_MAX_OPTIONS);
+    if (c->operand_count > 0) {
+        operation_refuse(op, "usage: set KEY=VALUE ...");
+        return;
+    }
+    for (size_t i = 0; i < c->pair_count; i++) {
+        size_t index;
+        const struct option_row *row = find_row(c->pairs[i].key, &index);
+        if (row == NULL || !is_changeable(row)) {
+            operation_refuse(op, "%s: %.40s; show config says what can be changed",
+                             row == NULL ? "no option is called" : "needs a restart",
+                             c->pairs[i].key);
+            return;
+        }
+        if (!take_value(op, row, c->pairs[i].value, &to))
+            return;
+        is_set[index] = true;
+    }
+    admin->live = to;
+    memcpy(admin->is_set, is_set, sizeof is_set);
+    admin->members.generation++;
+    admin_note(admin, op->who, "options", op->line);
+    struct edge_order order = {.kind = EDGE_SET_TUNING, .tuning = admin_tuning(admin)};
+    admin_order(admin, &order);
+    for (size_t i = 0; i < c->pair_count; i++)
+        report_say(&op->report, "%s is %s", c->pairs[i].key, c->pairs[i].value);
+    operation_look(op, 0, step_effective);
 }

@@ -69,6 +69,31 @@ void members_move(struct members *to, struct members *from)
     from->count = 0;
 }
 
+static void copy_member(struct member *to, const struct member *from)
+{
+    struct node node = to->node;
+    *to = *from;
+    to->node = node;
+}
+
+void members_copy(struct members *to, struct members *from, const char *name)
+{
+    to->generation = from->generation;
+    if (name == NULL) {
+        to->pool = from->pool;
+        to->pool_change = from->pool_change;
+        return;
+    }
+    struct member *there = members_find(to, name);
+    const struct member *here = members_find(from, name);
+    if (here != NULL && there == NULL)
+        there = members_add(to, name, here->endpoint, &here->settings, here->source);
+    if (here != NULL)
+        copy_member(there, here);
+    else if (there != NULL)
+        members_remove(to, &there);
+}
+
 const char *member_name_check(const char *name)
 {
     static const char pool[] = POOL_NAME "/";
@@ -114,10 +139,12 @@ struct member *members_add(struct members *m,
     member->settings = *settings;
     member->full_weight = settings->weight == 0 ? WEIGHT_DEFAULT : settings->weight;
     member->source = source;
+    member->is_given = source == SOURCE_OPTION;
     LIST_FOREACH(&m->removed, n) {
         struct member *old = NODE_OF(n, struct member, node);
         if (strcmp(old->name, name) != 0)
             continue;
+        member->is_given = true;
         node_leave(n);
         mem_free(&old);
     }
@@ -131,7 +158,7 @@ void members_remove(struct members *m, struct member **member_p)
     struct member *member = take(*member_p);
     node_leave(&member->node);
     m->count--;
-    if (member->source == SOURCE_OPTION)
+    if (member->is_given)
         list_push_back(&m->removed, &member->node);
     else
         mem_free(&member);

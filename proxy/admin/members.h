@@ -39,6 +39,7 @@ struct member {
     struct backend_settings settings;
     uint32_t full_weight; /* what 100 % is */
     enum member_source source;
+    bool is_given;   /* there is a --backend of this name, whoever added it now */
     bool is_joining; /* its `add` waits for its HELLO; not saved */
     struct change change;
 };
@@ -46,7 +47,7 @@ struct member {
 struct members {
     struct list all; /* in the order in which they came */
     uint32_t count;
-    struct list removed; /* of SOURCE_OPTION, removed by an operator: they stay away */
+    struct list removed; /* given ones that an operator removed: they stay away */
     struct pool_settings pool;
     struct change pool_change;
     uint64_t generation;
@@ -57,6 +58,10 @@ void members_fini(struct members *m);
 
 /* All of `from`, which is empty then, to the empty `to`. */
 void members_move(struct members *to, struct members *from);
+
+/* What `from` has under this name (NULL: the pool's settings), `to` has, too; it is
+ * gone there when it is gone here. The generation as well. */
+void members_copy(struct members *to, struct members *from, const char *name);
 
 /* "NAME" or "default/NAME"; NULL: there is none. */
 MUST_CHECK struct member *members_find(struct members *m, const char *name);

@@ -48,6 +48,8 @@ static void save_member(struct buf *out, const struct member *m)
     save_number(out, "full", m->full_weight);
     save_number(out, "limit", m->settings.limit);
     save_word(out, "source", member_source_name(m->source));
+    if (m->is_given)
+        save_word(out, "given", "yes");
     save_change(out, &m->change);
 }
 
@@ -154,6 +156,8 @@ static bool read_member_key(const char *key, const char *value, struct member *m
     } else if (strcmp(key, "source") == 0 &&
                read_choice(value, name_source, 2, &choice)) {
         m->source = (enum member_source)choice;
+    } else if (strcmp(key, "given") == 0) {
+        m->is_given = strcmp(value, "yes") == 0;
     } else if (strcmp(key, "weight") == 0 && read_number(value, WEIGHT_MAX, &number)) {
         m->settings.weight = (uint32_t)number;
     } else if (strcmp(key, "full") == 0 && read_number(value, WEIGHT_MAX, &number)) {

@@ -185,6 +185,12 @@ void operation_refuse(struct operation *op, const char *format, ...)
     operation_finish(op, OUTCOME_REFUSED);
 }
 
+void operation_refuse_unsaved(struct operation *op)
+{
+    operation_refuse(op, "cannot write the state file %s: %s; nothing was changed",
+                     op->admin->options.proxy->state_file, strerror(op->save_error));
+}
+
 void operation_finish(struct operation *op, enum outcome outcome)
 {
     CHECK_OBJ(op, OPERATION_MAGIC);

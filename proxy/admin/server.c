@@ -75,6 +75,9 @@ void admin_server_free(struct admin *admin)
     for (struct node *n = list_first(&admin->clients); n != NULL;
          n = list_first(&admin->clients)) {
         struct admin_client *c = NODE_OF(n, struct admin_client, node);
+        struct slice out = buf_slice(&c->out); /* "ending at once" has to arrive */
+        if (out.len > 0)
+            (void)!send(c->fd, out.ptr, out.len, MSG_NOSIGNAL);
         admin_client_free(&c);
     }
     for (struct node *n = list_pop_front(&admin->listeners); n != NULL;
@@ -184,6 +187,15 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     follow_lines(c);
 }
 
+/* What else is there is taken, too: else closing would look like a fault. */
+static void refuse_line(struct admin_client *c)
+{
+    char rest[READ_BYTES];
+    for (int i = 0; i < 64 && recv(c->fd, rest, sizeof rest, 0) > 0; i++)
+        ;
+    buf_add(&c->out, SLICE("!this line is too long\n=1\n"));
+}
+
 /* One line; the next when its operation is over. */
 static void follow_lines(struct admin_client *c)
 {
@@ -193,7 +205,7 @@ static void follow_lines(struct admin_client *c)
     const char *end = in.len == 0 ? NULL : memchr(in.ptr, '\n', in.len);
     if (end == NULL) {
         if (in.len == ADMIN_MAX_LINE)
-            buf_add(&c->out, SLICE("!this line is too long\n=1\n"));
+            refuse_line(c);
         else if (!c->is_eof)
             return;
         c->is_ending = true;

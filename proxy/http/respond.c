@@ -424,6 +424,11 @@ void respond_error(enum err err, const struct response_to *to, struct buf *out)
     write_page(out, status, fields, slice_of(text, (size_t)len), to);
 }
 
+void respond_stopped(struct slice text, const struct response_to *to, struct buf *out)
+{
+    write_page(out, 503, SLICE("Retry-After: 1\r\n"), text, to);
+}
+
 void respond_plain(int status,
                    struct slice text,
                    const struct response_to *to,

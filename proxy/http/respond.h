@@ -77,6 +77,8 @@ void respond_last_chunk(struct buf *out); /* "0\r\n\r\n" */
  * text/plain page that names no internals, Retry-After with 503, Allow with 405,
  * Connection: close unless keep_alive, Sec-WebSocket-Version with 426. */
 void respond_error(enum err err, const struct response_to *to, struct buf *out);
+/* 503 with Retry-After and an operator's own words. */
+void respond_stopped(struct slice text, const struct response_to *to, struct buf *out);
 /* The same for any status with a one-line text, e.g. 200 for OPTIONS *. */
 void respond_plain(int status,
                    struct slice text,

@@ -39,8 +39,10 @@ static void what_came_with_an_option_stays_away_when_removed(void **state)
     assert_int_equal(m.count, 0);
     assert_true(members_is_removed(&m, "a"));
     assert_false(members_is_removed(&m, "b"));
-    a = members_add(&m, "a", "ipc:///a", &plain, SOURCE_CLI);
+    a = members_add(&m, "a", "ipc:///a2", &plain, SOURCE_CLI);
     assert_false(members_is_removed(&m, "a"));
+    members_remove(&m, &a);
+    assert_true(members_is_removed(&m, "a"));
     members_fini(&m);
 }
 
