@@ -41,8 +41,8 @@ void conn_start(struct server *server, struct request *request)
     request_set_owner(request, c);
     list_push_back(&server->conns, &c->node);
     server->open++;
-    if (!begin(c))
-        (void)has_ended(c);
+    if (!begin(c) && !has_ended(c))
+        failure_drop();
     Py_DECREF(c); /* the task holds it */
 }
 
@@ -170,16 +170,19 @@ static bool has_ended(struct conn *c)
         end(c);
         return true;
     }
-    conn_describe(c, doing, sizeof doing);
-    if (c->cancelled != ERR_NONE && PyErr_ExceptionMatches(c->server->cancelled)) {
+    if (PyErr_ExceptionMatches(c->server->cancelled)) {
         cancelled = py_raised();
+        PyErr_SetObject((PyObject *)Py_TYPE(cancelled), cancelled);
+    }
+    if (c->cancelled != ERR_NONE && cancelled != NULL) {
+        failure_drop();
         conn_complain(c, c->cancelled == ERR_REQUEST_TIMEOUT
                              ? "cancelled at the request's deadline"
                              : "cancelled after the graceful timeout");
         c->kind->raised(c, c->cancelled);
     } else {
-        enum err e = failure_report(PyUnicode_AsUTF8(c->id), doing);
-        c->kind->raised(c, e);
+        conn_describe(c, doing, sizeof doing);
+        c->kind->raised(c, failure_report(PyUnicode_AsUTF8(c->id), doing));
     }
     end(c);
     if (cancelled != NULL)
@@ -266,8 +269,8 @@ static PyObject *conn_close(PyObject *self, PyObject *unused)
     if (c->coroutine == NULL)
         return Py_NewRef(Py_None);
     py_own PyObject *closed = PyObject_CallMethod(c->coroutine, "close", NULL);
-    if (closed == NULL)
-        (void)has_ended(c);
+    if (closed == NULL && !has_ended(c))
+        failure_drop();
     else if (!c->is_over) {
         c->is_over = true;
         c->kind->raised(c, ERR_SHUTTING_DOWN);

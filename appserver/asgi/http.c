@@ -176,6 +176,7 @@ enum turn http_send_start(struct conn *c, PyObject *message)
         return TURN_BAD;
     }
     answer_start(a, (uint16_t)status, slice_of("", 0));
+    a->has_trailers = c->has_trailers;
     if (!message_headers(message, a))
         return TURN_BAD;
     answer_started(a);

@@ -373,7 +373,8 @@ static void close_with(struct conn *c, uint16_t code, struct slice reason)
 {
     if (c->is_cut || request_ws_close(c->request, code, reason) != ERR_NONE)
         request_abort(c->request, ERR_APP_FAILED, slice_of("", 0));
-    be_closed(c, code, NULL);
+    py_own PyObject *text = text_new(reason);
+    be_closed(c, code, text);
     conn_complete(c);
     server_flush_soon(c->server);
 }

@@ -45,6 +45,7 @@ void answer_start(struct answer *a, uint16_t status, struct slice reason)
     a->state = ANSWER_NONE;
     a->status = status;
     a->has_length = false;
+    a->has_trailers = false;
     a->length = 0;
     a->dropped = HEADER_NONE;
     buf_clear(&a->reason);

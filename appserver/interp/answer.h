@@ -23,10 +23,11 @@ struct answer {
     struct request *request; /* borrowed until answer_begin is called again */
     enum answer_state state;
     uint16_t status;
-    bool is_head;    /* the request's method is HEAD */
-    uint8_t dropped; /* number of a hop-by-hop field that was left out */
-    bool has_length; /* the application gave a Content-Length */
-    bool is_excess;  /* it produced more than that; the rest was cut */
+    bool is_head;      /* the request's method is HEAD */
+    uint8_t dropped;   /* number of a hop-by-hop field that was left out */
+    bool has_length;   /* the application gave a Content-Length */
+    bool has_trailers; /* fields follow the body, so Trailer may name them */
+    bool is_excess;    /* it produced more than that; the rest was cut */
     uint64_t length, sent;
     struct header_writer writer;
     struct buf reason, headers, body; /* own memory, kept from request to request */

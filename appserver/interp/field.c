@@ -43,7 +43,7 @@ bool field_add(struct answer *a,
     uint8_t number = header_number(name);
     if (number == HEADER_CONTENT_LENGTH)
         return add_length(value, a);
-    if (is_hop_by_hop(number))
+    if (is_hop_by_hop(number) && !(number == HEADER_TRAILER && a->has_trailers))
         a->dropped = number;
     else
         answer_field(a, number, name, value);

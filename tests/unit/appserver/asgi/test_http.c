@@ -112,6 +112,10 @@ static const struct row {
            "'more_trailers': True})\n"
            "await s({'type': 'http.response.trailers', 'headers': [(b'y', b'2')]})",
      "GET", "HEAD 200  []|PUT a|END [x: 1, y: 2]"},
+    {"Trailer is sent where there are some",
+     START ", 'trailers': True, 'headers': [(b'trailer', b'x')]})\n" BODY "})\n"
+           "await s({'type': 'http.response.trailers'})",
+     "GET", "HEAD 200  [trailer: x]|END"},
     {"promised trailers that do not come cut it off",
      START ", 'trailers': True})\n" BODY ", 'body': b'a'})", "GET",
      "HEAD 200  []|PUT a|ABORT APP_FAILED"},

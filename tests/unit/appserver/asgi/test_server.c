@@ -170,8 +170,8 @@ static void draining_closes_websockets_and_waits_for_requests(void **state)
     assert_string_equal(fake_request_sent(&http), "RESPOND 200  [] ");
     assert_string_equal(fake_request_sent(&ws), "ACCEPT []|CLOSE 1012 service restart");
     char *got = python_eval(namespace, "log");
-    assert_string_equal(
-        got, "[{'type': 'websocket.disconnect', 'code': 1012, 'reason': ''}]");
+    assert_string_equal(got, "[{'type': 'websocket.disconnect', 'code': 1012, "
+                             "'reason': 'service restart'}]");
     mem_free(&got);
     assert_int_equal(s->open, 0);
     fake_server_free(&s);
