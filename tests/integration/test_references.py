@@ -14,8 +14,9 @@ from conftest import HERE, ROOT, until
 REQUESTS = 10_000
 OTHERS = 1_000
 BATCH = 25  # of pipelined requests
-# Caches of the interpreter grow and shrink a little; one reference lost in each of OTHERS is more.
-DRIFT = 300
+# What the interpreter holds back differs by some; one reference lost each time is more, where the
+# rarest thing is done OTHERS // 10 times.
+DRIFT = 60
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +31,6 @@ def debug_programs(debug_python, tmp_path_factory):
     """The folder of programs that are built for the debug Python."""
     if os.environ.get("BANYAN_PRESET") == "asan":
         pytest.skip("references are counted without sanitizers")
-    build = "/tmp/b-suite-dbg"
-    return build+"/bin"
     build = str(tmp_path_factory.mktemp("debug"))
     kind = ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug", "-DBUILD_TESTING=OFF"]
     for argv in (
@@ -145,28 +144,29 @@ def settled(site):
 
 
 def drift(site, work, count):
+    """How many references it kept, in the best of a few rounds: caches fill once, a leak goes on."""
     work(site, max(count // 10, 2 * BATCH))  # what is made once has been made
-    before = settled(site)
-    work(site, count)
-    return settled(site) - before
+    kept = []
+    for _ in range(4):
+        before = settled(site)
+        work(site, count)
+        kept.append(settled(site) - before)
+        if abs(kept[-1]) < DRIFT:
+            break
+    return min(kept, key=abs)
 
 
 def test_ten_thousand_requests_keep_no_reference(asgi):
     assert abs(drift(asgi, hello, REQUESTS)) < DRIFT
 
 
-def test_so_with_wsgi(wsgi):
+def test_neither_with_wsgi(wsgi):
     assert abs(drift(wsgi, hello, REQUESTS)) < DRIFT
 
 
-@pytest.mark.parametrize(
-    "work", [scope, upload, stream, refusals, messages], ids=lambda work: work.__name__
-)
+WORK = [scope, upload, stream, refusals, messages, sockets, failures, lost_clients]
+
+
+@pytest.mark.parametrize("work", WORK, ids=lambda work: work.__name__)
 def test_neither_does_anything_else(asgi, work):
     assert abs(drift(asgi, work, OTHERS)) < DRIFT
-
-
-@pytest.mark.parametrize("work", [lost_clients, failures, sockets], ids=lambda work: work.__name__)
-def test_neither_does_what_is_dear(asgi, work):
-    """A tenth to a half of the number, and so a smaller drift."""
-    assert abs(drift(asgi, work, OTHERS)) < DRIFT // 4
