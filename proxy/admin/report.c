@@ -155,6 +155,8 @@ static void put_padded(struct buf *out,
                        enum report_align align,
                        bool is_last)
 {
+    if (width == 0)
+        return; /* in JSON only */
     int room = (int)(width - text.len);
     if (align == ALIGN_RIGHT)
         buf_addf(out, "%*s%.*s", room, "", SLICE_FMT(text));
@@ -169,9 +171,11 @@ static void close_text(struct report *r)
     uint32_t widths[MOST_COLUMNS] = {0}, columns = r->column_count;
     ASSERT(columns <= MOST_COLUMNS);
     for (uint32_t c = 0; c < columns && !r->is_facts; c++)
-        widths[c] = (uint32_t)strlen(r->columns[c].head);
+        widths[c] =
+            r->columns[c].head == NULL ? 0 : (uint32_t)strlen(r->columns[c].head);
     for (uint32_t i = 0; i < r->cell_count; i++)
-        if (r->lengths[i] > widths[i % columns])
+        if (r->lengths[i] > widths[i % columns] &&
+            (r->is_facts || r->columns[i % columns].head != NULL))
             widths[i % columns] = r->lengths[i];
     for (uint32_t c = 0; c < columns && !r->is_facts; c++)
         put_padded(&r->body, slice_from(r->columns[c].head), widths[c],

@@ -14,7 +14,7 @@ enum report_align { ALIGN_LEFT, ALIGN_RIGHT };
 
 struct report_column {
     const char *key;  /* in JSON; never changes its name or its unit */
-    const char *head; /* in the table, with the unit */
+    const char *head; /* in the table, with the unit; NULL: in JSON only */
     enum report_align align;
 };
 

@@ -72,6 +72,20 @@ static void programs_get_one_object(void **state)
            "\"text\":\"done 1\\u000atwice\"}\n");
 }
 
+static void some_columns_are_for_programs_only(void **state)
+{
+    (void)state;
+    static const struct report_column two[] = {
+        {"a", "A", ALIGN_LEFT}, {"b", NULL, ALIGN_LEFT}, {"c", "C", ALIGN_LEFT}};
+    struct report r;
+    report_init(&r, REPORT_TEXT);
+    report_table(&r, "rows", two, 3);
+    report_text(&r, "x");
+    report_text(&r, "hidden");
+    report_text(&r, "y");
+    expect(&r, 0, "A  C\nx  y\n");
+}
+
 static void empty_tables_are_there(void **state)
 {
     (void)state;
@@ -111,6 +125,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(people_get_aligned_columns),
         cmocka_unit_test(programs_get_one_object),
+        cmocka_unit_test(some_columns_are_for_programs_only),
         cmocka_unit_test(empty_tables_are_there),
         cmocka_unit_test(strings_are_json_whatever_is_in_them),
     };
