@@ -189,7 +189,16 @@ static void send_order(struct edge_thread *e, const struct edge_order *order)
         log_error(NULL, "cannot reach edge thread %u", e->options.number);
 }
 
-static struct edge_order order_for(enum edge_order_kind kind,
+/* A limit is shared out; each edge has at least one. */
+static uint32_t limit_of(const struct edge_thread *e, uint32_t limit)
+{
+    uint32_t edges = e->options.count, number = e->options.number;
+    uint32_t share = limit / edges + (number < limit % edges);
+    return limit > 0 && share == 0 ? 1 : share;
+}
+
+static struct edge_order order_for(const struct edge_thread *e,
+                                   enum edge_order_kind kind,
                                    const struct config_pool *pool,
                                    const struct config_backend *b)
 {
@@ -202,6 +211,7 @@ static struct edge_order order_for(enum edge_order_kind kind,
     memcpy(order.backend.endpoint, b->endpoint, sizeof order.backend.endpoint);
     order.backend.settings = BACKEND_SETTINGS;
     order.backend.settings.weight = b->weight;
+    order.backend.settings.limit = limit_of(e, b->limit);
     return order;
 }
 
@@ -209,10 +219,10 @@ static void send_membership(struct control *c, struct edge_thread *e)
 {
     for (size_t i = 0; i < c->config->pool_count; i++) {
         const struct config_pool *pool = &c->config->pools[i];
-        if (strcmp(pool->site.name, CONFIG_DEFAULT_POOL) == 0)
+        if (!pool->is_named)
             continue; /* the admin's */
         for (size_t n = 0; n < pool->backend_count; n++) {
-            struct edge_order order = order_for(EDGE_ADD, pool, &pool->backends[n]);
+            struct edge_order order = order_for(e, EDGE_ADD, pool, &pool->backends[n]);
             send_order(e, &order);
         }
     }

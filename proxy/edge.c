@@ -136,6 +136,8 @@ static struct site *build_site(struct edge *e, const struct config_pool *from)
         .notice = on_notice,
         .notice_arg = e,
     };
+    if (from->is_named)
+        memcpy(options.name, from->site.name, sizeof options.name);
     struct pool *pool = pool_new(e->base, e->options->context, &options);
     return sites_add(e->sites, &from->site, &pool);
 }

@@ -2,6 +2,7 @@
  * banyan-proxy: reads its options and runs the control thread. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "protocol/base/log.h"
 #include "proxy/control.h"
@@ -9,10 +10,31 @@
 
 enum { EXIT_USAGE = 2 };
 
+/* A line for each mistake. */
 static int refuse(const struct buf *message)
 {
-    fprintf(stderr, "banyan-proxy: %.*s\n", SLICE_FMT(buf_slice(message)));
+    struct slice rest = buf_slice(message);
+    while (rest.len > 0) {
+        const char *end = memchr(rest.ptr, '\n', rest.len);
+        size_t length = end == NULL ? rest.len : (size_t)(end - rest.ptr);
+        fprintf(stderr, "banyan-proxy: %.*s\n", (int)length, rest.ptr);
+        length += end != NULL;
+        rest = slice_of(rest.ptr + length, rest.len - length);
+    }
     return EXIT_USAGE;
+}
+
+static int praise(struct config **config_p)
+{
+    const struct config *config = *config_p;
+    size_t backends = 0;
+    for (size_t i = 0; i < config->pool_count; i++)
+        backends += config->pools[i].backend_count;
+    printf("%s is good: pools %zu, app servers %zu, routes %zu\n",
+           config->options.config == NULL ? "the command line" : config->options.config,
+           config->pool_count, backends, config->route_count);
+    config_free(config_p);
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -34,6 +56,9 @@ int main(int argc, char **argv)
         config_free(&config);
         return 0;
     }
+
+    if (options->check)
+        return praise(&config);
 
     enum log_level level;
     log_set_name("proxy");

@@ -18,6 +18,12 @@ enum { MOST_DEFAULT_THREADS = 4 };
 
 #define ROW(field) offsetof(struct proxy_options, field)
 static const struct option_row rows[] = {
+    {"config", 'c', OPTION_TEXT, ROW(config), "FILE", NULL, 0, 0, "Configuration",
+     "YAML: options by these names, pools of app servers, routes; this command line "
+     "outranks its options"},
+    {"check", 0, OPTION_FLAG, ROW(check), NULL, NULL, 0, 0, NULL,
+     "only say whether file and command line are good: exit code 0, else 2"},
+
     {"bind", 'b', OPTION_LIST, ROW(bind), "ADDRESS", "127.0.0.1:8000", 0, 0,
      "Addresses",
      "listen here: HOST:PORT, [IPV6]:PORT, :PORT (every address) or unix:/path; "
@@ -137,7 +143,8 @@ static const struct option_row rows[] = {
 
 const struct option_table proxy_option_table = {
     .program = "banyan-proxy",
-    .synopsis = "[OPTIONS] --backend ENDPOINT...",
+    .synopsis =
+        "[OPTIONS] --backend ENDPOINT...\n       banyan-proxy [OPTIONS] --config FILE",
     .summary = "Terminates HTTP and hands requests to Banyan's app servers.",
     .rows = rows,
     .row_count = sizeof rows / sizeof rows[0],
@@ -208,6 +215,33 @@ static bool is_name(const char *text, size_t length)
     return true;
 }
 
+bool proxy_name_check(const char *text)
+{
+    return is_name(text, strlen(text));
+}
+
+bool proxy_endpoint_check(const char *endpoint,
+                          bool insecure,
+                          const char *who,
+                          struct buf *ret_message)
+{
+    if (strlen(endpoint) >= sizeof((struct proxy_backend *)0)->endpoint ||
+        link_check_endpoint(endpoint, LINK_INSECURE) != ERR_NONE) {
+        buf_addf(ret_message,
+                 "%s: \"%s\" is no endpoint; expected ipc:///path, "
+                 "tcp://host:port or inproc://name",
+                 who, endpoint);
+        return false;
+    }
+    if (insecure || link_check_endpoint(endpoint, LINK_LOCAL_ONLY) == ERR_NONE)
+        return true;
+    buf_addf(ret_message,
+             "%s: %s is not on loopback: its frames would pass in the "
+             "clear and anybody there could answer; --insecure allows it",
+             who, endpoint);
+    return false;
+}
+
 bool proxy_backend_parse(const char *text,
                          size_t index,
                          struct proxy_backend *ret_backend)
@@ -244,7 +278,7 @@ static bool is_name_taken(const struct proxy_options *o, size_t count, const cha
 
 static bool check_backends(const struct proxy_options *o, struct buf *message)
 {
-    if (o->backend.count == 0 && o->control.count == 0) {
+    if (o->backend.count == 0 && o->control.count == 0 && o->config == NULL) {
         buf_addf(message, "--backend is needed: where is an app server? e.g. "
                           "--backend ipc:///run/app.sock (or --control, to add them "
                           "later)");
@@ -260,21 +294,8 @@ static bool check_backends(const struct proxy_options *o, struct buf *message)
                      text);
             return false;
         }
-        if (link_check_endpoint(b.endpoint, LINK_INSECURE) != ERR_NONE) {
-            buf_addf(message,
-                     "--backend: \"%s\" is no endpoint; expected ipc:///path, "
-                     "tcp://host:port or inproc://name",
-                     b.endpoint);
+        if (!proxy_endpoint_check(b.endpoint, o->insecure, "--backend", message))
             return false;
-        }
-        if (!o->insecure &&
-            link_check_endpoint(b.endpoint, LINK_LOCAL_ONLY) != ERR_NONE) {
-            buf_addf(message,
-                     "--backend: %s is not on loopback: its frames would pass in the "
-                     "clear and anybody there could answer; --insecure allows it",
-                     b.endpoint);
-            return false;
-        }
         if (is_name_taken(o, i, b.name)) {
             buf_addf(message, "--backend: the name \"%s\" is given twice", b.name);
             return false;

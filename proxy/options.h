@@ -20,9 +20,10 @@ struct proxy_options {
     int64_t threads;            /* 0: one for two cores, at most 4 */
     const char *access_logfile; /* NULL: none; "-": stdout */
     const char *log_level, *state_file;
+    const char *config; /* the file; NULL: none */
     const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
     const char *balance; /* a name that balance_find knows */
-    bool lenient, insecure, sched_batch, websocket_compression, help, version;
+    bool lenient, insecure, sched_batch, websocket_compression, check, help, version;
     double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,
         request_timeout_s, keepalive_timeout_s, write_timeout_s, graceful_timeout_s,
         heartbeat_timeout_s, queue_target_s, queue_interval_s;
@@ -53,6 +54,13 @@ struct proxy_backend {
  * default. */
 MUST_CHECK bool
 proxy_backend_parse(const char *text, size_t index, struct proxy_backend *ret_backend);
+/* Of a backend or a pool: up to 63 letters, digits, '.', '_', '-'. */
+MUST_CHECK bool proxy_name_check(const char *text);
+/* False: ret_message says what would be accepted; `who` goes before it. */
+MUST_CHECK bool proxy_endpoint_check(const char *endpoint,
+                                     bool insecure,
+                                     const char *who,
+                                     struct buf *ret_message);
 
 /* One --control: "PATH", or "viewer:PATH", "operator:PATH". */
 struct proxy_control {

@@ -22,13 +22,14 @@ enum {
 };
 
 /* Where a value comes from; the words are for messages. */
-enum source { FROM_DEFAULT, FROM_ENVIRONMENT, FROM_ARGV };
+enum source { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_ARGV };
 
 struct parse {
     const struct option_table *table;
     char *options;
     struct buf *message;
-    bool list_from_argv[MAX_ROWS]; /* the first item replaced the default */
+    const char *place;               /* of the value from a file that is being set */
+    enum source list_from[MAX_ROWS]; /* the first item from there replaced the rest */
 };
 
 /* What getopt_long is told. A flag has two long names. */
@@ -39,14 +40,15 @@ struct getopt_tables {
 };
 
 /* Copies of lists from the environment: options borrow from them while the process
- * lives. Kept reachable, never freed. */
+ * lives. Kept reachable, never freed; one for each list, however often it is read. */
 struct kept_text {
     struct kept_text *next;
-    char text[];
+    char text[]; /* as it was; behind it once more, for its items */
 };
 static struct kept_text *kept_texts;
 
 static void set_defaults(struct parse *p);
+static enum err read_value(struct parse *p, const struct option_value *value);
 static enum err read_environment(struct parse *p);
 static enum err read_argv(struct parse *p, int argc, char **argv, int *ret_rest);
 static enum err
@@ -76,14 +78,48 @@ enum err option_parse(const struct option_table *table,
                       int *ret_rest,
                       struct buf *ret_message)
 {
+    return option_parse_over(table, NULL, 0, argc, argv, options, ret_rest,
+                             ret_message);
+}
+
+enum err option_parse_over(const struct option_table *table,
+                           const struct option_value *values,
+                           size_t count,
+                           int argc,
+                           char **argv,
+                           void *options,
+                           int *ret_rest,
+                           struct buf *ret_message)
+{
     ASSERT(table->row_count <= MAX_ROWS);
     struct parse p = {.table = table, .options = options, .message = ret_message};
 
     set_defaults(&p);
-    enum err e = read_environment(&p);
+    enum err e = ERR_NONE;
+    for (size_t i = 0; e == ERR_NONE && i < count; i++)
+        e = read_value(&p, &values[i]);
+    if (e == ERR_NONE)
+        e = read_environment(&p);
     if (e == ERR_NONE)
         e = read_argv(&p, argc, argv, ret_rest);
     return e;
+}
+
+enum err option_set(const struct option_table *table,
+                    const struct option_value *value,
+                    void *options,
+                    struct buf *ret_message)
+{
+    struct parse p = {.table = table, .options = options, .message = ret_message};
+    return read_value(&p, value);
+}
+
+const struct option_row *option_find(const struct option_table *table, const char *name)
+{
+    for (size_t i = 0; i < table->row_count; i++)
+        if (strcmp(table->rows[i].name, name) == 0)
+            return &table->rows[i];
+    return NULL;
 }
 
 /* ---- sources ---- */
@@ -121,6 +157,14 @@ static void set_defaults(struct parse *p)
             ASSERT(e == ERR_NONE);
         }
     }
+}
+
+static enum err read_value(struct parse *p, const struct option_value *value)
+{
+    const struct option_row *row = option_find(p->table, value->name);
+    ASSERT(row != NULL);
+    p->place = value->place;
+    return set_value(p, (size_t)(row - p->table->rows), value->text, FROM_FILE);
 }
 
 static enum err read_environment(struct parse *p)
@@ -353,11 +397,14 @@ static enum err refuse(struct parse *p,
     char name[64];
 
     ASSERT(source != FROM_DEFAULT);
-    buf_addf(p->message, "--%s: \"%s\" ", row->name, text);
+    if (source == FROM_FILE)
+        buf_addf(p->message, "%s: %s: \"%s\"", p->place, row->name, text);
+    else
+        buf_addf(p->message, "--%s: \"%s\" ", row->name, text);
     if (source == FROM_ENVIRONMENT)
         buf_addf(p->message, "(from %s in the environment)",
                  environment_name(row, name));
-    else
+    else if (source == FROM_ARGV)
         buf_addf(p->message, "(on the command line)");
     buf_addf(p->message, " is not accepted; expected %s", WANTED[row->type]);
     if (row->low != 0 || row->high != 0)
@@ -373,16 +420,26 @@ static bool list_add(struct option_list *list, const char *item)
     return true;
 }
 
+/* Its copy for strsep; what that made of it before says the same again. */
+static char *keep_text(const char *text)
+{
+    size_t bytes = strlen(text) + 1;
+    struct kept_text *copy = kept_texts;
+    while (copy != NULL && strcmp(copy->text, text) != 0)
+        copy = copy->next;
+    if (copy == NULL) {
+        copy = mem_alloc(sizeof *copy + 2 * bytes);
+        memcpy(copy->text, text, bytes);
+        copy->next = kept_texts;
+        kept_texts = copy;
+    }
+    return memcpy(copy->text + bytes, text, bytes);
+}
+
 /* The default's or the environment's list: commas separate, empty items vanish. */
 static bool split_list(struct option_list *list, const char *text)
 {
-    size_t bytes = strlen(text) + 1;
-    struct kept_text *copy = mem_alloc(sizeof *copy + bytes);
-    memcpy(copy->text, text, bytes);
-    copy->next = kept_texts;
-    kept_texts = copy;
-
-    char *rest = copy->text;
+    char *rest = keep_text(text);
     for (char *item; (item = strsep(&rest, ",")) != NULL;)
         if (*item != '\0' && !list_add(list, item))
             return false;
@@ -394,12 +451,12 @@ static bool set_list(struct parse *p, size_t row, const char *text, enum source 
     struct option_list *list =
         (struct option_list *)(void *)(p->options + p->table->rows[row].offset);
 
-    if (source != FROM_ARGV) {
+    if (source == FROM_DEFAULT || source == FROM_ENVIRONMENT) {
         list->count = 0;
         return split_list(list, text);
     }
-    if (!p->list_from_argv[row]) {
-        p->list_from_argv[row] = true;
+    if (p->list_from[row] != source) {
+        p->list_from[row] = source;
         list->count = 0;
     }
     return list_add(list, text);

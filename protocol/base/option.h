@@ -59,6 +59,31 @@ MUST_CHECK enum err option_parse(const struct option_table *table,
                                  void *options,
                                  int *ret_rest,
                                  struct buf *ret_message);
+
+/* A value out of a file. `place` goes before what is said about it: "web.yaml:3:10". Of
+ * a list each item is a value of its own. The text is borrowed as argv is. */
+struct option_value {
+    const char *name, *text, *place;
+};
+/* As option_parse, with values that outrank nothing but the defaults. Their names are
+ * those of rows. */
+MUST_CHECK enum err option_parse_over(const struct option_table *table,
+                                      const struct option_value *values,
+                                      size_t count,
+                                      int argc,
+                                      char **argv,
+                                      void *options,
+                                      int *ret_rest,
+                                      struct buf *ret_message);
+/* One value more, whatever was there before; not of a list. */
+MUST_CHECK enum err option_set(const struct option_table *table,
+                               const struct option_value *value,
+                               void *options,
+                               struct buf *ret_message);
+/* NULL: no such row. */
+const struct option_row *option_find(const struct option_table *table,
+                                     const char *name);
+
 /* Usage, every row with default and environment name. */
 void option_help(const struct option_table *table, FILE *to);
 

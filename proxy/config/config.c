@@ -1,36 +1,34 @@
 /* SPDX-License-Identifier: MIT
- * The command line alone makes one pool, which takes every request. */
+ * The command line alone makes one pool, which takes every request. A file may name
+ * more (file.c). Of the options the command line outranks the environment, and that the
+ * file; what a pool says for itself outranks them all. */
 #include "proxy/config/config.h"
 
 #include <string.h>
 
 #include "protocol/base/mem.h"
+#include "proxy/config/config_priv.h"
+#include "proxy/config/raw.h"
 #include "proxy/upstream/balance.h"
 
-/* What the options say for every pool. */
-static void fill_pool(const struct proxy_options *o, struct config_pool *pool)
+void config_fill_pool(const struct proxy_options *o, struct config_pool *pool)
 {
-    *pool = (struct config_pool){
-        .balancer = o->balance,
-        .policy = o->policy,
-        .site =
-            {
-                .max_queue = (uint32_t)o->max_queue,
-                .buffering = o->buffering,
-                .request_buffer = (uint64_t)o->request_buffer,
-                .queue_timeout_us = (uint64_t)(o->queue_timeout_s * 1e6),
-                .request_timeout_us = (uint64_t)(o->request_timeout_s * 1e6),
-            },
-    };
+    pool->balancer = o->balance;
+    pool->policy = o->policy;
+    pool->site.max_queue = (uint32_t)o->max_queue;
+    pool->site.buffering = o->buffering;
+    pool->site.request_buffer = (uint64_t)o->request_buffer;
+    pool->site.queue_timeout_us = (uint64_t)(o->queue_timeout_s * 1e6);
+    pool->site.request_timeout_us = (uint64_t)(o->request_timeout_s * 1e6);
 }
 
-static void use_command_line(struct config *config)
+void config_use_command_line(struct config *config)
 {
     const struct proxy_options *o = &config->options;
     struct config_pool *pool = mem_zalloc(sizeof(*pool));
     config->pools = pool;
     config->pool_count = 1;
-    fill_pool(o, pool);
+    config_fill_pool(o, pool);
     memcpy(pool->site.name, CONFIG_DEFAULT_POOL, sizeof(CONFIG_DEFAULT_POOL));
     pool->backends = mem_zalloc((o->backend.count + 1) * sizeof(struct config_backend));
     pool->backend_count = o->backend.count;
@@ -56,9 +54,11 @@ static enum err load(struct config *config, int argc, char **argv, struct buf *m
         buf_addf(message, "\"%s\" is no option; see banyan-proxy --help", argv[rest]);
         return ERR_BAD_OPTION;
     }
+    if (o->config != NULL)
+        return config_use_file(config, argc, argv, message);
     if (!proxy_options_check(o, message))
         return ERR_BAD_OPTION;
-    use_command_line(config);
+    config_use_command_line(config);
     return ERR_NONE;
 }
 
@@ -83,6 +83,7 @@ void config_free(struct config **config_p)
         mem_free(&config->pools[i].backends);
     mem_free(&config->pools);
     mem_free(&config->routes);
+    raw_free(&config->raw);
     mem_free(config_p);
 }
 

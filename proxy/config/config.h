@@ -23,10 +23,13 @@ enum {
 
 #define CONFIG_DEFAULT_POOL "default" /* of the command line */
 
+struct raw;
+
 struct config_backend {
     char name[64];
     char endpoint[256];
     uint32_t weight; /* 0 to WEIGHT_MAX; 100 unless said otherwise */
+    uint32_t limit;  /* most requests at once; 0: as granted */
 };
 
 struct config_pool {
@@ -45,11 +48,12 @@ struct config {
     size_t pool_count;
     struct route *routes; /* to pools[target]; none: all to the first */
     size_t route_count;
+    struct raw *raw; /* the file; NULL: none */
 };
 
-/* From argv and the environment, which outlive it. With --help or --version only
- * options is filled. ERR_BAD_OPTION: ret_message (an own buf) has a line for each
- * mistake. */
+/* From argv, the environment and the file that they name; argv and the environment
+ * outlive it. With --help or --version only options is filled. ERR_BAD_OPTION:
+ * ret_message (an own buf) has a line for each mistake that was found. */
 MUST_CHECK enum err
 config_load(int argc, char **argv, struct config **ret_config, struct buf *ret_message);
 void config_free(struct config **config_p);

@@ -92,7 +92,9 @@ struct backend *backend_new(struct pool *pool, const char *name, const char *end
     b->name = mem_strdup(name);
     b->endpoint = mem_strdup(endpoint);
     b->has_death_notice = strncmp(endpoint, "ipc://", 6) == 0;
-    snprintf(b->log.prefix, sizeof b->log.prefix, "%.40s", name);
+    const char *pool_name = pool->options.name;
+    snprintf(b->log.prefix, sizeof b->log.prefix, "%.20s%s%.24s", pool_name,
+             *pool_name == '\0' ? "" : "/", name);
     b->backoff_us = BACKEND_FIRST_BACKOFF_US;
     b->next_stream = 1;
     b->settings = BACKEND_SETTINGS;

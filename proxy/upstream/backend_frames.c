@@ -130,6 +130,15 @@ static void on_hello(struct backend *b, const struct frame *f)
         breach(b, ERR_BAD_FRAME, "HELLO is not an app server's of version 1");
         return;
     }
+    if (b->pool->options.name[0] != '\0' &&
+        !slice_eq(h->pool, slice_from(b->pool->options.name))) {
+        snprintf(b->fault_words, sizeof b->fault_words,
+                 "it says \"%.*s\" (--pool), here it is one of \"%s\"",
+                 (int)(h->pool.len < 63 ? h->pool.len : 63), h->pool.ptr,
+                 b->pool->options.name);
+        breach(b, ERR_WRONG_POOL, b->fault_words);
+        return;
+    }
     b->window_bytes = h->window_bytes;
     b->pool->is_asgi = slice_eq(h->interface, SLICE("asgi"));
     b->inline_bytes = FRAME_MAX_INLINE_BODY;

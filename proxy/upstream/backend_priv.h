@@ -54,6 +54,7 @@ struct backend {
     bool fault_logged; /* once per streak of bad connections */
     enum err fault;    /* set while a message is read: the link must go */
     const char *fault_text;
+    char fault_words[192]; /* what fault_text may point to */
 
     /* what its HELLO said */
     uint64_t window_bytes;

@@ -19,6 +19,7 @@
 struct event_base;
 
 struct pool_options {
+    char name[64]; /* which its app servers must say they belong to; empty: any */
     const struct balancer *balancer; /* NULL: the default policy */
     struct pool_policy policy;
     uint32_t max_queue; /* tickets waiting */

@@ -66,6 +66,8 @@ LIBRARIES = [
     ),
     (r"zlib\.h$", r"proxy/http/ws_deflate|tests/"),
     (r"openssl/", r"proxy/http/ws_handshake|tests/"),
+    (r"cyaml\.h$", r"proxy/config/raw|tests/"),
+    (r"^yaml\.h$", r"proxy/config/marks|tests/"),
     (r"cmocka\.h$", r"tests/"),
 ]
 
