@@ -27,11 +27,11 @@ def debug_python():
 
 
 @pytest.fixture(scope="module")
-def debug_programs(debug_python, tmp_path_factory):
+def debug_programs(debug_python):
     """The folder of programs that are built for the debug Python."""
     if os.environ.get("BANYAN_PRESET") == "asan":
         pytest.skip("references are counted without sanitizers")
-    build = str(tmp_path_factory.mktemp("debug"))
+    build = str(ROOT / "build" / "debug-python")  # kept: the next time there is little to do
     kind = ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug", "-DBUILD_TESTING=OFF", "-DWERROR=OFF"]
     for argv in (
         ["cmake", "-S", str(ROOT), "-B", build, *kind, f"-DBANYAN_PYTHON={debug_python}"],
