@@ -110,6 +110,18 @@ static const struct option_row rows[] = {
     {"retry-budget", 0, OPTION_COUNT, ROW(retry_budget), "PERCENT", "20", 0, 100, NULL,
      "of the last ten seconds' requests may be sent a second time; at least 3 may"},
 
+    {"eject-after", 0, OPTION_COUNT, ROW(eject_after), "N", "5", 0, 1000, "Health",
+     "an app server gets nothing for a while after so many failures in a row (500 and "
+     "above, no answer), unless the others fail as well; 0: never"},
+    {"eject-rate", 0, OPTION_COUNT, ROW(eject_rate), "PERCENT", "40", 0, 100, NULL,
+     "likewise when so many more of its requests fail than of the others'; 0: never"},
+    {"eject-time", 0, OPTION_SECONDS, ROW(eject_time_s), "SECONDS", "10", 0.1, 300,
+     NULL, "for how long; so much more each time that it happens again, up to 300"},
+    {"eject-most", 0, OPTION_COUNT, ROW(eject_most), "PERCENT", "50", 0, 100, NULL,
+     "of a pool's app servers are ejected at once, at most"},
+    {"panic-threshold", 0, OPTION_COUNT, ROW(panic_threshold), "PERCENT", "50", 0, 100,
+     NULL, "when fewer of the app servers that are up are healthy, all are used"},
+
     {"websocket-ping-interval", 0, OPTION_SECONDS, ROW(websocket_ping_interval_s),
      "SECONDS", "20", 0, 86400, "WebSocket",
      "ping a client that was silent for so long; 0: never"},
@@ -184,6 +196,11 @@ bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
     o->policy = (struct pool_policy){
         .queue_target_us = to_us(o->queue_target_s),
         .queue_interval_us = to_us(o->queue_interval_s),
+        .eject_after = (uint32_t)o->eject_after,
+        .eject_rate_percent = (uint32_t)o->eject_rate,
+        .eject_most_percent = (uint32_t)o->eject_most,
+        .eject_us = to_us(o->eject_time_s),
+        .panic_percent = (uint32_t)o->panic_threshold,
     };
     o->rules.max_body = (uint64_t)o->max_body;
     return true;

@@ -68,7 +68,7 @@ void backend_update_load(struct backend *b)
 {
     bool is_ready = b->state == BACKEND_UP && b->load.in_flight < b->window &&
                     b->rests_until_us == 0 && list_is_empty(&b->backlog) &&
-                    is_wanted(b) &&
+                    is_wanted(b) && health_permits(b) &&
                     (b->settings.limit == 0 || b->load.in_flight < b->settings.limit);
     balance_update(&b->pool->ready, &b->load, is_ready);
     bool is_up = backend_takes_requests(b);
@@ -124,7 +124,7 @@ void backend_free(struct backend **backend_p)
     if (b->state != BACKEND_CLOSED)
         backend_set_state(b, BACKEND_CLOSED);
     close_link(b);
-    settle(b, ENDED_BY_US, ERR_BACKEND_LOST);
+    settle(b, ENDED_BY_US, ERR_SHUTTING_DOWN);
     node_leave(&b->node);
     node_leave(&b->turn_node);
     table_fini(&b->streams);
@@ -135,18 +135,12 @@ void backend_free(struct backend **backend_p)
     mem_free(&b);
 }
 
-void backend_set_weight(struct backend *b, uint32_t weight)
-{
-    CHECK_OBJ(b, BACKEND_MAGIC);
-    b->load.weight = weight < WEIGHT_MAX ? weight : WEIGHT_MAX;
-    backend_update_load(b);
-}
-
 void backend_set(struct backend *b, const struct backend_settings *settings)
 {
     CHECK_OBJ(b, BACKEND_MAGIC);
     b->settings = *settings;
-    backend_set_weight(b, settings->weight);
+    b->load.weight = settings->weight < WEIGHT_MAX ? settings->weight : WEIGHT_MAX;
+    backend_update_load(b);
     b->expect_us = clock_now_us(); /* its silence meant nothing until now */
 }
 
@@ -330,6 +324,9 @@ static void settle(struct backend *b, enum ending ending, enum err err)
         struct ticket *t = NODE_OF(n, struct ticket, node);
         struct list *to = &lost;
         b->stats.lost++;
+        /* Who died is gone; who is silent comes back as the one it was. */
+        if (ending == ENDED_BY_US && err == ERR_BACKEND_LOST)
+            health_note(b, false, now_us);
         if (may_be_sent_again(t) && was_never_started(b, t, ending)) {
             pool->stats.requeued++;
             to = &again;
@@ -373,12 +370,9 @@ void backend_tick(struct backend *b, uint64_t now_us)
         b->returns = 0;
         backend_update_load(b);
     }
-    if (b->state == BACKEND_CLOSED) {
-        if (b->reopen_us <= now_us)
-            open_link(b);
-    } else {
-        health_tick(b, now_us);
-    }
+    if (b->state == BACKEND_CLOSED && b->reopen_us <= now_us)
+        open_link(b);
+    health_tick(b, now_us);
 }
 
 /* ---- small accessors ---- */
@@ -398,6 +392,7 @@ void backend_view(const struct backend *b, struct backend_view *ret_view)
         .in_flight = b->load.in_flight,
         .service_us = b->load.service_us,
         .up_since_us = b->state >= BACKEND_UP ? b->up_since_us : 0,
+        .ejected_until_us = b->ejected_until_us,
         .stats = b->stats,
     };
 }

@@ -38,11 +38,12 @@ struct backend_view {
     struct backend_settings settings;
     uint32_t pid; /* of its latest HELLO */
     uint32_t weight;
-    uint32_t slots;       /* requests it runs at once; 0: not known */
-    uint32_t window;      /* granted */
-    uint32_t in_flight;   /* requests there */
-    uint64_t service_us;  /* average time in the application; 0: not known */
-    uint64_t up_since_us; /* clock.h; 0: not up */
+    uint32_t slots;            /* requests it runs at once; 0: not known */
+    uint32_t window;           /* granted */
+    uint32_t in_flight;        /* requests there */
+    uint64_t service_us;       /* average time in the application; 0: not known */
+    uint64_t up_since_us;      /* clock.h; 0: not up */
+    uint64_t ejected_until_us; /* clock.h; 0: it is not */
     struct backend_stats stats;
 };
 
@@ -61,9 +62,6 @@ void backend_abort_all(struct backend *b, enum err err);
  * `why` may be empty; a breach of the protocol is told to the peer. Allowed while one
  * of the backend's messages is read. */
 void backend_lose(struct backend *b, enum err err, const char *why);
-
-/* 0 to WEIGHT_MAX. */
-void backend_set_weight(struct backend *b, uint32_t weight);
 
 /* The request leaves with the next flush; within the window only. */
 void backend_send_request(struct backend *b, struct ticket *t, uint64_t now_us);

@@ -150,6 +150,9 @@ static void on_hello(struct backend *b, const struct frame *f)
     bool has_page = open_page(b, h);
     b->up_since_us = b->heard_us;
     b->pid = h->pid;
+    if (b->instance != h->instance)
+        health_renew(b);
+    b->instance = h->instance;
     backend_set_state(b, BACKEND_UP);
     if (h->page.len != 0 && !has_page)
         log_debug(&b->log, "cannot read its page %.*s", SLICE_FMT(h->page));
@@ -213,6 +216,7 @@ static void part_with(struct backend *b, struct ticket *t)
 static void note_status(struct backend *b, int status)
 {
     b->stats.errors += status >= 500;
+    health_note(b, status < 500, b->heard_us);
 }
 
 static void on_response(struct backend *b, struct ticket *t, const struct frame *f)

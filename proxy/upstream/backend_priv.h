@@ -11,6 +11,7 @@
 #include "protocol/page.h"
 #include "proxy/upstream/backend.h"
 #include "proxy/upstream/histogram.h"
+#include "proxy/upstream/outlier.h"
 #include "proxy/upstream/ticket.h"
 #include "proxy/upstream/waker.h"
 
@@ -86,12 +87,17 @@ struct backend {
     struct backend_stats stats;
     struct histogram queue_time, app_time; /* as long as the stats */
     uint32_t pid;                          /* of its latest HELLO */
+    uint64_t instance;                     /* likewise */
 
     /* health */
     uint64_t heard_us;  /* the last message */
     uint64_t expect_us; /* since when an answer can be expected */
     uint64_t ping_us;   /* the last PING */
     uint64_t ping_sequence;
+    struct outlier outlier;
+    uint64_t ejected_until_us; /* 0: it is not */
+    uint64_t forgiven_us;      /* when the next one of `ejections` is forgotten */
+    uint32_t ejections;        /* so many times eject_us */
 };
 
 /* Stands in the table for a stream that the exchange gave up. */
@@ -131,6 +137,12 @@ void backend_flush_bulk(struct backend *b, struct slice bulk);
 void backend_drop_unsent(struct backend *b);
 
 /* ---- health.c ---- */
+/* It may have requests: nobody objects, or nobody else is left. */
+bool health_permits(const struct backend *b);
+/* A request ended there. May eject it. */
+void health_note(struct backend *b, bool is_good, uint64_t now_us);
+/* Another process answers there: it starts with a clean sheet. */
+void health_renew(struct backend *b);
 void health_tick(struct backend *b, uint64_t now_us);
 /* A request went to a backend that had none: from now on silence means something. */
 void health_expect(struct backend *b, uint64_t now_us);

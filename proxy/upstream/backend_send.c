@@ -206,6 +206,8 @@ void ticket_cancel(struct ticket *t, enum err reason)
         return;
     struct backend *b = orphan_stream(t);
     if (b != NULL) {
+        if (reason == ERR_REQUEST_TIMEOUT)
+            health_note(b, false, clock_now_us());
         frame_pack_cancel(&b->batch, t->stream, reason);
         backend_frame_added(b);
     }

@@ -2,13 +2,17 @@
  * Whether a backend still lives. The kernel tells of a dead process on this host within
  * a millisecond; of a host that is silent, or a process that stands still, only silence
  * tells. So a link that owes us something is asked (PING) after a second of silence,
- * and given up after the heartbeat timeout. */
+ * and given up after the heartbeat timeout.
+ *
+ * And whether it does its work: one that fails requests which the others do not is
+ * ejected for a while, longer each time (outlier.h). */
 #include "proxy/upstream/backend_priv.h"
 #include "proxy/upstream/pool_priv.h"
 
 enum {
-    STALL_US = 1000 * 1000
-}; /* our own loop stood still for so long: blame nobody */
+    STALL_US = 1000 * 1000, /* our own loop stood still for so long: blame nobody */
+    MOST_EJECTED_US = 300 * 1000 * 1000,
+};
 
 void health_expect(struct backend *b, uint64_t now_us)
 {
@@ -35,9 +39,125 @@ static void ping(struct backend *b, uint64_t now_us)
     backend_frame_added(b);
 }
 
+/* ---- ejection ---- */
+
+static bool is_healthy(const struct backend *b)
+{
+    return b->settings.health == HEALTH_UP || b->ejected_until_us == 0;
+}
+
+bool health_permits(const struct backend *b)
+{
+    return is_healthy(b) || b->pool->is_panicking;
+}
+
+/* Of those that could serve: an app server that is not there is none. */
+void pool_count_healthy(struct pool *pool)
+{
+    uint32_t there = 0, healthy = 0;
+    LIST_FOREACH(&pool->backends, n) {
+        const struct backend *b = backend_of_node(n);
+        if (b->state != BACKEND_UP || b->settings.state != ADMIN_READY)
+            continue;
+        there++;
+        healthy += b->settings.health != HEALTH_DOWN && is_healthy(b);
+    }
+    bool panics = healthy * 100 < there * pool->options.policy.panic_percent;
+    if (panics == pool->is_panicking)
+        return;
+    pool->is_panicking = panics;
+    pool->stats.panics += panics;
+    if (!pool->options.is_quiet)
+        log_write(panics ? LOG_WARN : LOG_INFO, NULL,
+                  "%u of %u app servers are healthy: %s", healthy, there,
+                  panics ? "all are used" : "only those are used");
+    LIST_FOREACH(&pool->backends, n)
+        backend_update_load(backend_of_node(n));
+}
+
+static bool may_be_ejected(struct pool *pool)
+{
+    uint32_t all = 0, ejected = 0;
+    LIST_FOREACH(&pool->backends, n) {
+        all++;
+        ejected += backend_of_node(n)->ejected_until_us != 0;
+    }
+    return (ejected + 1) * 100 <= all * pool->options.policy.eject_most_percent;
+}
+
+static void eject(struct backend *b, enum outlier_verdict verdict, uint64_t now_us)
+{
+    struct pool *pool = b->pool;
+    uint32_t in_row = b->outlier.in_row;
+    struct tally_sum own = tally_sum(&b->outlier.own, now_us);
+    b->outlier.in_row = 0; /* the next ones count from here */
+    if (!may_be_ejected(pool)) {
+        pool->stats.ejections_refused++;
+        return;
+    }
+    uint64_t span_us = ++b->ejections * pool->options.policy.eject_us;
+    span_us = span_us < MOST_EJECTED_US ? span_us : MOST_EJECTED_US;
+    b->ejected_until_us = now_us + span_us;
+    b->stats.ejections++;
+    pool->stats.ejections++;
+    if (verdict == OUTLIER_IN_ROW)
+        log_warn(&b->log, "ejected for %.1f s: %u requests failed in a row",
+                 (double)span_us / 1e6, in_row);
+    else
+        log_warn(&b->log, "ejected for %.1f s: %llu of %llu requests failed",
+                 (double)span_us / 1e6, (unsigned long long)own.bad,
+                 (unsigned long long)(own.good + own.bad));
+    backend_notice(b, "ejected for %.1f s", (double)span_us / 1e6);
+    backend_update_load(b);
+    pool_count_healthy(pool);
+}
+
+void health_note(struct backend *b, bool is_good, uint64_t now_us)
+{
+    const struct pool_policy *policy = &b->pool->options.policy;
+    if (policy->eject_after == 0 && policy->eject_rate_percent == 0)
+        return;
+    tally_note(&b->pool->ends, is_good, now_us);
+    enum outlier_verdict verdict =
+        outlier_note(&b->outlier, &b->pool->ends, policy, is_good, now_us);
+    if (verdict != OUTLIER_NONE && b->ejected_until_us == 0)
+        eject(b, verdict, now_us);
+}
+
+static void readmit(struct backend *b, uint64_t now_us)
+{
+    b->ejected_until_us = 0;
+    b->forgiven_us = now_us + b->pool->options.policy.eject_us;
+    b->outlier.in_row = 0;
+    log_info(&b->log, "no longer ejected");
+    backend_notice(b, "no longer ejected");
+    backend_update_load(b);
+}
+
+void health_renew(struct backend *b)
+{
+    b->outlier = (struct outlier){0};
+    if (b->ejected_until_us != 0)
+        readmit(b, b->heard_us);
+}
+
+static void forgive(struct backend *b, uint64_t now_us)
+{
+    if (b->ejected_until_us != 0 && b->ejected_until_us <= now_us) {
+        readmit(b, now_us);
+    } else if (b->ejected_until_us == 0 && b->ejections > 0 &&
+               b->forgiven_us <= now_us) {
+        b->ejections--;
+        b->forgiven_us = now_us + b->pool->options.policy.eject_us;
+    }
+}
+
+/* ---- the tick ---- */
+
 void health_tick(struct backend *b, uint64_t now_us)
 {
-    if (b->state == BACKEND_CONNECTING || b->settings.state == ADMIN_MAINT)
+    forgive(b, now_us);
+    if (b->state <= BACKEND_CONNECTING || b->settings.state == ADMIN_MAINT)
         return;
     if (now_us - b->pool->tick_us > STALL_US || !owes_an_answer(b)) {
         b->expect_us = now_us;

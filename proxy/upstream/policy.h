@@ -9,6 +9,12 @@
 struct pool_policy {
     uint64_t queue_target_us; /* shed.h; 0: the queue is FIFO, however long it takes */
     uint64_t queue_interval_us;
+    /* outlier.h; all 0: nobody is ejected */
+    uint32_t eject_after;        /* failures in a row; 0: however many */
+    uint32_t eject_rate_percent; /* points above the others'; 0: however far */
+    uint32_t eject_most_percent; /* of the app servers, at once */
+    uint64_t eject_us;           /* the first time, and so much more each time */
+    uint32_t panic_percent;      /* fewer are healthy: all are used */
 };
 
 #endif

@@ -166,15 +166,6 @@ bool pool_remove(struct pool *pool, const char *name)
     return true;
 }
 
-bool pool_set_weight(struct pool *pool, const char *name, uint32_t weight)
-{
-    CHECK_OBJ(pool, POOL_MAGIC);
-    struct backend *b = find_backend(pool, name);
-    if (b != NULL)
-        backend_set_weight(b, weight);
-    return b != NULL;
-}
-
 void pool_each(struct pool *pool, void (*each)(struct backend *b, void *arg), void *arg)
 {
     CHECK_OBJ(pool, POOL_MAGIC);
@@ -400,6 +391,7 @@ void pool_tick(struct pool *pool, uint64_t now_us)
     LIST_FOREACH(&pool->backends, n)
         backend_tick(backend_of_node(n), now_us);
     pool->tick_us = now_us;
+    pool_count_healthy(pool);
     watch_queue(pool, now_us);
 }
 

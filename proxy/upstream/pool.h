@@ -59,9 +59,6 @@ void pool_set_limits(struct pool *pool,
 /* Closes it now: what runs there is settled by the started rule. False: no such name.
  */
 MUST_CHECK bool pool_remove(struct pool *pool, const char *name);
-/* Its share next to the others', 0 to WEIGHT_MAX; 0: what runs there ends, nothing new.
- * False: no such name. */
-MUST_CHECK bool pool_set_weight(struct pool *pool, const char *name, uint32_t weight);
 /* Calls `each` with every backend, in the order they were added. */
 void pool_each(struct pool *pool,
                void (*each)(struct backend *b, void *arg),

@@ -4,6 +4,7 @@
 #define UPSTREAM_POOL_PRIV_H
 
 #include "proxy/upstream/balance.h"
+#include "proxy/upstream/outlier.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/upstream/retry.h"
 #include "proxy/upstream/shed.h"
@@ -24,7 +25,9 @@ struct pool {
     struct balance_set ready; /* backends that would take a request now */
     struct retry_budget retries;
     struct shed shed;
-    uint64_t held_us; /* no app server was up, or it was paused */
+    struct tally ends; /* of all requests */
+    bool is_panicking; /* too few are healthy: all are used */
+    uint64_t held_us;  /* no app server was up, or it was paused */
     struct pool_stats stats;
     uint64_t epoch; /* the last one given to a link */
     uint64_t tick_us;
@@ -33,6 +36,11 @@ struct pool {
     bool is_asgi; /* the last HELLO said so */
 };
 
+/* ---- health.c ---- */
+/* How many are healthy; about every 100 ms, and when one is no more. */
+void pool_count_healthy(struct pool *pool);
+
+/* ---- pool.c ---- */
 /* Ends the queueing of a ticket, or its stream's list: TICKET_IDLE, on no list. */
 void pool_idle(struct pool *pool, struct ticket *t);
 /* The same, and the exchange hears of it. */

@@ -43,8 +43,9 @@ struct app {
     struct link *link;
     uint32_t peer;
     uint64_t epoch, ping_sequence;
-    uint32_t window;  /* granted with HELLO; 0: no HELLO is answered */
-    uint32_t version; /* said in HELLO; 0: 1 */
+    uint64_t instance; /* 0: APP_INSTANCE */
+    uint32_t window;   /* granted with HELLO; 0: no HELLO is answered */
+    uint32_t version;  /* said in HELLO; 0: 1 */
     const char *page_path;
     int page_slot;
     const char *interface; /* NULL: wsgi */
@@ -92,7 +93,7 @@ static inline void app_say_hello(struct app *app)
     struct frame_hello hello = {
         .version = app->version == 0 ? PROTOCOL_VERSION : app->version,
         .role = SLICE("app"),
-        .instance = APP_INSTANCE,
+        .instance = app->instance == 0 ? APP_INSTANCE : app->instance,
         .clock_us = 1,
         .features = app->own_features,
         .window_bytes = app->window_bytes,
@@ -250,6 +251,16 @@ static inline void fixture_add(struct fixture *f, uint32_t at)
     fixture_endpoint(f, at, endpoint);
     snprintf(name, sizeof name, "b%u", at);
     assert_int_equal(pool_add(f->pool, name, endpoint), ERR_NONE);
+}
+
+/* Of the backend b<at>. */
+static inline void fixture_weigh(struct fixture *f, uint32_t at, uint32_t weight)
+{
+    struct backend_settings settings = BACKEND_SETTINGS;
+    char name[8];
+    settings.weight = weight;
+    snprintf(name, sizeof name, "b%u", at);
+    assert_true(pool_set(f->pool, name, &settings));
 }
 
 static inline void fixture_fini(struct fixture *f)

@@ -219,16 +219,15 @@ static void a_weight_of_nothing_gets_nothing_new(void **state)
     struct fixture f;
     struct asker old, new, late;
     (void)begin(&f, &old, "GET");
-    assert_false(pool_set_weight(f.pool, "b7", 1));
-    assert_true(pool_set_weight(f.pool, "b0", 0));
+    fixture_weigh(&f, 0, 0);
     ask(&f, &new, "GET");
     assert_string_equal(new.heard, "");
     app_respond(&f.apps[0], 1, "x");
     UNTIL(&f, strcmp(old.heard, "sent head 200 x done") == 0);
     fixture_up(&f, 1, 4);
     UNTIL(&f, f.apps[1].count == 1);
-    assert_true(pool_set_weight(f.pool, "b0", 1000));
-    assert_true(pool_set_weight(f.pool, "b1", 0));
+    fixture_weigh(&f, 0, 1000);
+    fixture_weigh(&f, 1, 0);
     ask(&f, &late, "GET");
     UNTIL(&f, f.apps[0].count == 2);
 

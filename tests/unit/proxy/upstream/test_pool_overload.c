@@ -97,13 +97,13 @@ static void what_an_app_server_handed_back_is_not_refused(void **state)
     ask(&f, &a, "POST");
     ask(&f, &b, "POST");
     UNTIL(&f, f.apps[0].count == 1);
-    assert_true(pool_set_weight(f.pool, "b0", 0));
+    fixture_weigh(&f, 0, 0);
     APP_SAY(&f.apps[0], frame_pack_return, f.apps[0].seen[0].stream, ERR_NONE);
     UNTIL(&f, pool_stats(f.pool)->returned == 1);
     fixture_pass(&f, SECOND_US);
     assert_string_equal(a.heard, "sent");
     assert_string_equal(b.heard, "failed OVERLOADED");
-    assert_true(pool_set_weight(f.pool, "b0", 1));
+    fixture_weigh(&f, 0, 1);
     UNTIL(&f, strcmp(a.heard, "sent sent") == 0);
     asker_fini(&a);
     asker_fini(&b);
