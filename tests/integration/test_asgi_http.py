@@ -13,6 +13,8 @@ from asgi_talk import HOSTS, AsgiSite, body, length, script, start, values
 from conftest import HERE, Connection, chunked, until
 
 MIB = 1 << 20
+# AddressSanitizer keeps freed memory for a while.
+GROWTH_MIB = 64 if os.environ.get("BANYAN_PRESET") == "asan" else 8
 HEADERS_OF_THE_EDGE = (b"x-forwarded-", b"x-real-ip", b"x-request-id")
 
 
@@ -419,7 +421,7 @@ def test_79_a_slow_reader_holds_the_application_back(site):
         sent = settled(lambda: site.value("/download/sent"))
         grown = [memory_mib(pid) - mib for pid, mib in zip(pids, before)]
         assert sent < 16 * MIB
-        assert max(grown) < 8, grown
+        assert max(grown) < GROWTH_MIB, grown
 
 
 def test_79b_an_application_that_does_not_read_holds_the_client_back(site):
@@ -437,7 +439,7 @@ def test_79b_an_application_that_does_not_read_holds_the_client_back(site):
             pass
         grown = [memory_mib(pid) - mib for pid, mib in zip(pids, before)]
         assert sent < 32 * MIB
-        assert max(grown) < 8, grown
+        assert max(grown) < GROWTH_MIB, grown
     site.get("/upload/go")
     until(lambda: site.value("/upload/seen")["left"], "the disconnect")
 
