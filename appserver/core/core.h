@@ -13,12 +13,13 @@ struct link_context;
 struct core_options {
     const char *endpoint;  /* borrowed for the core's life */
     const char *pool;      /* "default" */
-    const char *interface; /* "wsgi" */
-    bool is_loop;          /* one event loop runs all requests: loop.h */
-    uint32_t threads;      /* slots: requests that run at once */
-    uint32_t threads_max;  /* workers that may be grown to on demand; >= threads */
-    bool insecure;         /* tcp:// off loopback without keys */
-    uint32_t processors; /* handlers that can compute at once: 1 under a GIL; 0: all */
+    const char *interface; /* "wsgi", "asgi" */
+    bool is_loop; /* one event loop runs all requests (loop.h); `processors` and growing
+                     are for workers only */
+    uint32_t threads;     /* slots: requests that run at once */
+    uint32_t threads_max; /* workers that may be grown to on demand; >= threads */
+    bool insecure;        /* tcp:// off loopback without keys */
+    uint32_t processors;  /* handlers that can compute at once: 1 under a GIL; 0: all */
     double request_timeout_s; /* --timeout: a request that is longer than this in the
                                  application without reading or sending anything is
                                  stuck; 0: never */
@@ -34,7 +35,8 @@ struct core_events {
     /* A request is past --timeout: raise in its thread (`thread_tag` of
      * core_worker_enter). The core asks once, from a thread made for this call, which
      * may wait for the GIL; the request may have ended meanwhile. When it still runs
-     * `timeout` later the core calls stuck_again, which must not wait for the GIL. */
+     * `timeout` later the core calls stuck_again, which must not wait for the GIL. What
+     * they mean with a loop: core_loop_enter. */
     void (*stuck)(void *arg, uint64_t thread_tag, const char *request_id);
     void (*stuck_again)(void *arg, const char *request_id);
     void *arg;
