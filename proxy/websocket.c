@@ -222,7 +222,7 @@ static void on_close(struct websocket *w, struct slice payload)
 
 static void note_heard(struct websocket *w)
 {
-    w->was_heard = true;
+    w->was_heard = !w->awaits_pong; /* then the time begins anew here */
     if (!w->awaits_pong)
         return;
     w->awaits_pong = false;

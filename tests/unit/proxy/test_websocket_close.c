@@ -192,7 +192,7 @@ static void a_silent_client_is_asked_and_dropped(void **state)
     /* Anything is an answer. */
     rig_wait(&rig, 10);
     send_frame(&rig, 0x8a, SLICE(""));
-    rig_wait(&rig, 39);
+    rig_wait(&rig, 19);
     expect_bytes(&rig, SLICE(""));
     rig_wait(&rig, 2);
     expect_bytes(&rig, SLICE("\x89\x00"));
@@ -203,6 +203,21 @@ static void a_silent_client_is_asked_and_dropped(void **state)
     expect_bytes(&rig, SLICE("\x88\x0e\x03\xf3ping timeout"));
     assert_int_equal(rig_latest()->cancelled, ERR_CLIENT_GONE);
     assert_int_equal(rig.stats.ws_pings_lost, 1);
+    rig_fini(&rig);
+}
+
+static void a_client_that_speaks_is_not_asked(void **state)
+{
+    (void)state;
+    struct rig rig;
+    begin(&rig);
+    for (int i = 0; i < 10; i++) {
+        rig_wait(&rig, 15);
+        send_frame(&rig, 0x82, SLICE("x"));
+    }
+    expect_bytes(&rig, SLICE(""));
+    rig_wait(&rig, 41); /* within twice the interval */
+    expect_bytes(&rig, SLICE("\x89\x00"));
     rig_fini(&rig);
 }
 
@@ -250,6 +265,7 @@ int main(void)
         cmocka_unit_test(nobody_waits_for_ever_for_a_close),
         cmocka_unit_test(a_client_that_vanishes_is_a_cancel),
         cmocka_unit_test(a_silent_client_is_asked_and_dropped),
+        cmocka_unit_test(a_client_that_speaks_is_not_asked),
         cmocka_unit_test(pings_without_a_timeout_go_on),
         cmocka_unit_test(shutting_down_tells_client_and_application),
     };
