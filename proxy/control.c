@@ -34,7 +34,7 @@
 
 enum {
     CONTROL_MAX_EDGES = 64,
-    CONTROL_MORE_BACKENDS = 4096, /* that an operator may add */
+    CONTROL_MORE_BACKENDS = 1024, /* that an operator may add */
     REPORTS_PER_CALL = 64,
 };
 
@@ -163,7 +163,7 @@ static bool open_everything(struct control *c)
     size_t backends = 0;
     for (size_t i = 0; i < c->config->pool_count; i++)
         backends += c->config->pools[i].backend_count;
-    if (o->control.count > 0)
+    if (o->control.count > 0 || o->state_file != NULL)
         backends += CONTROL_MORE_BACKENDS;
     c->context = link_context_new(c->edge_count * (2 * (unsigned)backends + 2));
     c->base = event_base_new();

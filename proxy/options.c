@@ -139,6 +139,8 @@ static const struct option_row rows[] = {
     {"control", 0, OPTION_LIST, ROW(control), "[ROLE:]PATH", NULL, 0, 0, "Running",
      "a Unix socket of mode 0600 for the banyan command; ROLE: viewer, operator or "
      "admin, the default; repeatable"},
+    {"metrics", 0, OPTION_TEXT, ROW(metrics), "ADDRESS", NULL, 0, 0, NULL,
+     "GET /metrics for Prometheus here, e.g. 127.0.0.1:9464; default: nowhere"},
     {"state-file", 0, OPTION_TEXT, ROW(state_file), "PATH", NULL, 0, 0, NULL,
      "what an operator decided is kept here and holds again after a restart; default: "
      "nowhere"},
@@ -343,6 +345,9 @@ bool proxy_control_parse(const char *text, struct proxy_control *ret_control)
 
 static bool check_controls(const struct proxy_options *o, struct buf *message)
 {
+    struct bind_address metrics;
+    if (o->metrics != NULL && !bind_parse(o->metrics, &metrics, message))
+        return false;
     for (size_t i = 0; i < o->control.count; i++) {
         struct proxy_control c;
         if (proxy_control_parse(o->control.items[i], &c))

@@ -12,6 +12,7 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "proxy/admin/admin_priv.h"
+#include "proxy/admin/metrics.h"
 #include "proxy/admin/state_file.h"
 
 static bool load_state(struct admin *admin, struct buf *message);
@@ -30,6 +31,7 @@ struct admin *admin_new(const struct admin_options *options, struct buf *ret_mes
     list_init(&admin->operations);
     list_init(&admin->listeners);
     list_init(&admin->clients);
+    list_init(&admin->metrics_clients);
     members_init(&admin->saved);
     buf_init(&admin->saved_text, 0);
     if (!load_state(admin, ret_message)) {
@@ -46,6 +48,7 @@ void admin_free(struct admin **admin_p)
         return;
     CHECK_OBJ(admin, ADMIN_MAGIC);
     admin_server_free(admin);
+    metrics_free(admin);
     for (struct node *n = list_first(&admin->operations); n != NULL;
          n = list_first(&admin->operations)) {
         struct operation *op = NODE_OF(n, struct operation, node);

@@ -39,8 +39,8 @@ MUST_CHECK struct admin *admin_new(const struct admin_options *options,
                                    struct buf *ret_message);
 /* Ends every connection; their operations are not finished. */
 void admin_free(struct admin **admin_p);
-/* Opens the sockets of --control. False: ret_message names the path, the reason and the
- * remedy. */
+/* Opens the sockets of --control and --metrics. False: ret_message names the path, the
+ * reason and the remedy. */
 MUST_CHECK bool admin_listen(struct admin *admin, struct buf *ret_message);
 /* Orders the whole membership: the first orders of each edge. */
 void admin_introduce(struct admin *admin, uint32_t edge);

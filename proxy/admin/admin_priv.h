@@ -10,6 +10,7 @@
 #include "proxy/admin/members.h"
 #include "proxy/admin/report.h"
 
+struct bind_set;
 struct event;
 
 enum {
@@ -17,6 +18,7 @@ enum {
     ADMIN_CLIENT_MAGIC = 0xad314001,
     OPERATION_MAGIC = 0xad314002,
     ADMIN_MAX_EDGES = 64,
+    METRICS_LISTENERS = 8,
     ADMIN_MAX_OPTIONS = 128,
     ADMIN_MAX_CLIENTS = 64,
     ADMIN_MAX_LINE = 8 * 1024,
@@ -41,6 +43,11 @@ struct admin {
     /* server.c */
     struct list listeners, clients;
     uint32_t client_count;
+    /* metrics.c */
+    struct bind_set *metrics_set;
+    struct event *metrics_listeners[METRICS_LISTENERS];
+    struct list metrics_clients;
+    uint32_t metrics_client_count;
 };
 
 struct admin_client {
@@ -64,6 +71,7 @@ struct operation {
     struct node node;
     struct admin *admin;
     struct admin_client *client; /* NULL: it left; the operation goes on */
+    void *owner;                 /* of one that is no operator's line */
     enum role role;
     char who[MEMBER_WHO];
     char line[256]; /* clipped, for the audit */
@@ -92,6 +100,8 @@ struct operation {
 /* ---- operation.c ---- */
 /* The verb finishes it at once, or looks. `line` without its end. */
 void operation_start(struct admin_client *client, struct slice line);
+/* For looking at the edges only; step frees it. */
+MUST_CHECK struct operation *operation_for(struct admin *admin, void *owner);
 /* Orders a snapshot of every edge, with `parts` beyond the usual; `step` runs when all
  * are there, and finishes the operation or looks again. */
 void operation_look(struct operation *op,

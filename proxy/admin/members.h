@@ -17,7 +17,7 @@ enum {
     MEMBER_NAME = 64,
     MEMBER_ENDPOINT = 256,
     MEMBER_WHO = 48,
-    MEMBERS_MAX = 4096,
+    MEMBERS_MAX = 1024,
 };
 
 #define POOL_NAME "default"

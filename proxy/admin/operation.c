@@ -23,21 +23,28 @@ static void answer(struct operation *op, enum outcome outcome);
 
 /* ---- start ---- */
 
-static struct operation *new_operation(struct admin_client *client, struct slice line)
+struct operation *operation_for(struct admin *admin, void *owner)
 {
     struct operation *op = mem_zalloc(sizeof *op);
     op->magic = OPERATION_MAGIC;
-    op->admin = client->admin;
-    op->id = ++client->admin->operation_ids;
+    op->admin = admin;
+    op->owner = owner;
+    op->id = ++admin->operation_ids;
+    op->begun_us = clock_now_us();
+    buf_init(&op->complaint, 0);
+    op->timer = evtimer_new(admin->options.base, on_timer, op);
+    ASSERT(op->timer != NULL);
+    list_push_back(&admin->operations, &op->node);
+    return op;
+}
+
+static struct operation *new_operation(struct admin_client *client, struct slice line)
+{
+    struct operation *op = operation_for(client->admin, NULL);
     op->client = client;
     op->role = client->role;
     memcpy(op->who, client->who, sizeof op->who);
     (void)snprintf(op->line, sizeof op->line, "%.*s", SLICE_FMT(line));
-    op->begun_us = clock_now_us();
-    buf_init(&op->complaint, 0);
-    op->timer = evtimer_new(op->admin->options.base, on_timer, op);
-    ASSERT(op->timer != NULL);
-    list_push_back(&op->admin->operations, &op->node);
     client->operation = op;
     return op;
 }

@@ -13,6 +13,7 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "proxy/admin/admin_priv.h"
+#include "proxy/admin/metrics.h"
 #include "proxy/bind.h"
 
 enum { READ_BYTES = 4096 };
@@ -67,7 +68,7 @@ bool admin_listen(struct admin *admin, struct buf *ret_message)
         ASSERT(l->event != NULL && event_add(l->event, NULL) == 0);
         log_info(NULL, "control endpoint %s (%s)", control.path, role_name(l->role));
     }
-    return true;
+    return metrics_listen(admin, ret_message);
 }
 
 void admin_server_free(struct admin *admin)

@@ -687,3 +687,85 @@ def test_serve_says_how_to_reach_its_proxy(site_of):
     )
     # The one of this user, unless others run as well.
     assert found.returncode == 0 or path in found.stderr
+
+
+# ---- Prometheus ----
+
+
+def scrape(address):
+    with Connection(address) as c:
+        r = c.ask("GET", "/metrics")
+    assert r.status == 200
+    assert r["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return r.body.decode()
+
+
+def parse_metrics(text):
+    """{name: type}, {(name, labels): value}; each metric's lines stand together."""
+    types, samples, done, family = {}, {}, set(), None
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            family = line.split()[2]
+            assert family not in done and len(line.split()) > 3
+            done.add(family)
+        elif line.startswith("# TYPE "):
+            name, kind = line.split()[2:]
+            assert name == family
+            types[name] = kind
+        else:
+            m = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+            name, labels, value = m.groups()
+            suffix = "(_bucket|_sum|_count)" if types[family] == "histogram" else ""
+            assert re.fullmatch(family + suffix, name), line
+            assert (name, labels) not in samples
+            samples[name, labels] = float(value)
+    return types, samples
+
+
+def test_prometheus_gets_its_metrics(start):
+    address = ("127.0.0.1", free_port())
+    plane = Plane(start, "--metrics", "%s:%d" % address)
+    before = parse_metrics(scrape(address))[1]
+    for _ in range(10):
+        assert plane.ask("/hello").status == 200
+    plane.done("drain", "b")
+    types, samples = parse_metrics(scrape(address))
+    assert types["banyan_edge_requests_total"] == "counter"
+    key = ("banyan_edge_requests_total", None)
+    assert samples[key] == before[key] + 10
+    of = '{pool="default",backend="%s"}'.strip("{}")
+    sent = [samples["banyan_backend_requests_total", of % n] for n in "ab"]
+    assert sum(sent) == 10
+    assert samples["banyan_backend_up", of % "a"] == 1
+    assert samples["banyan_backend_ready", of % "b"] == 0
+    for name in ("banyan_backend_queue_seconds", "banyan_backend_app_seconds"):
+        assert types[name] == "histogram"
+        for n, total in zip("ab", sent, strict=True):
+            buckets = [v for (k, labels), v in samples.items()
+                       if k == name + "_bucket" and f'backend="{n}"' in labels]  # fmt: skip
+            assert buckets == sorted(buckets) and buckets[-1] == total
+            assert samples[name + "_count", of % n] == total
+    with Connection(address) as c:
+        assert c.ask("GET", "/hello").status == 404
+    with Connection(address) as c:
+        assert c.ask("POST", "/metrics", body=b"").status == 404
+    promtool = shutil.which("promtool")
+    if promtool:
+        argv = [promtool, "check", "metrics"]
+        done = subprocess.run(argv, input=scrape(address), capture_output=True, text=True)
+        assert done.returncode in (0, 3), done  # 3: matters of taste
+
+
+def test_a_thousand_backends_are_no_burden(start):
+    """What an operator waits for, with what one edge thread can be told."""
+    plane = Plane(start, backends=())
+    plane.proxy.stop()
+    state = start.folder / "state"
+    rows = "".join(f"backend b{i} ipc://{start.folder}/none-{i}.sock\n" for i in range(1000))
+    state.write_text(f"banyan-state 1 generation=5\npool default serving\n{rows}end\n")
+    plane.argv += ["--state-file", state]
+    plane.run()
+    assert len(plane.done("--json", "show", "backends").json["backends"]) == 1000
+    assert plane.done("ping").out == "pong\n"
+    plane.done("remove", "b500")
+    assert len(plane.done("--json", "show", "backends").json["backends"]) == 999
