@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "protocol/header_names.h"
+#include "proxy/affinity.h"
 #include "proxy/exchange_priv.h"
 
 /* ---- request ids ---- */
@@ -53,6 +54,8 @@ void exchange_pack(struct exchange *x,
     const struct hop_peer *peer = client_peer(x->client);
     struct hop_result client;
     hop_client(r->head, r->rules, peer, &all->options.proxy->trusted, &client);
+    const struct hash_by *by = x->site == NULL ? NULL : pool_wants_key(x->site->pool);
+    x->ticket.key = by == NULL ? 0 : affinity_key(by, r->head, client.client_addr);
     struct slice id = client.id.len > 0 ? client.id : make_id(x);
     buf_clear(&all->headers);
     hop_headers(r->head, r->rules, peer, &client, id, &all->headers);

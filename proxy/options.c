@@ -60,7 +60,9 @@ static const struct option_row rows[] = {
     {"max-connections", 0, OPTION_COUNT, ROW(max_connections), "N", "10000", 1, 1e7,
      "Capacity", "client connections of all edge threads together"},
     {"balance", 0, OPTION_TEXT, ROW(balance), "POLICY", "least_load", 0, 0, NULL,
-     "which app server is next: least_load or round_robin"},
+     "which app server is next: least_load, round_robin or hash"},
+    {"hash-by", 0, OPTION_TEXT, ROW(hash_by), "WHAT", "address", 0, 0, NULL,
+     "--balance hash keeps together: the client's address, header:NAME or cookie:NAME"},
     {"max-queue", 0, OPTION_COUNT, ROW(max_queue), "N", "1000", 0, 1e6, NULL,
      "requests that wait for an app server, per edge thread; beyond: 503"},
     {"queue-target", 0, OPTION_SECONDS, ROW(queue_target_s), "SECONDS", "0", 0, 3600,
@@ -170,6 +172,36 @@ static bool check_controls(const struct proxy_options *o, struct buf *message);
 static bool check_words(struct proxy_options *o, struct buf *message);
 static bool check_sizes(const struct proxy_options *o, struct buf *message);
 
+struct word {
+    const char *text;
+    int value;
+};
+
+bool proxy_hash_by_parse(const char *text, struct hash_by *ret_by)
+{
+    static const struct word kinds[] = {{"header:", HASH_HEADER},
+                                        {"cookie:", HASH_COOKIE}};
+    struct hash_by by = {.source = HASH_ADDRESS};
+    if (strcasecmp(text, "address") == 0) {
+        *ret_by = by;
+        return true;
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        size_t length = strlen(kinds[i].text);
+        if (strncasecmp(text, kinds[i].text, length) != 0)
+            continue;
+        const char *name = text + length;
+        if (*name == '\0' || strlen(name) >= sizeof by.name ||
+            strcspn(name, " \t\"(),/:;<=>?@[\\]{}") != strlen(name))
+            return false;
+        by.source = (enum hash_source)kinds[i].value;
+        memcpy(by.name, name, strlen(name));
+        *ret_by = by;
+        return true;
+    }
+    return false;
+}
+
 static uint64_t to_us(double seconds)
 {
     return (uint64_t)(seconds * 1e6);
@@ -195,7 +227,16 @@ bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
     o->limits.lenient = o->lenient;
     if (o->limits.max_field > o->limits.max_head)
         o->limits.max_field = o->limits.max_head;
+    struct hash_by by;
+    if (!proxy_hash_by_parse(o->hash_by, &by)) {
+        buf_addf(ret_message,
+                 "--hash-by: \"%s\" is not accepted; expected address, header:NAME or "
+                 "cookie:NAME, the name of up to 63 token characters",
+                 o->hash_by);
+        return false;
+    }
     o->policy = (struct pool_policy){
+        .hash = by,
         .queue_target_us = to_us(o->queue_target_s),
         .queue_interval_us = to_us(o->queue_interval_s),
         .eject_after = (uint32_t)o->eject_after,
@@ -361,11 +402,6 @@ static bool check_controls(const struct proxy_options *o, struct buf *message)
     return true;
 }
 
-struct word {
-    const char *text;
-    int value;
-};
-
 /* False: none of the `count` words. */
 static bool pick_word(const char *option,
                       const char *given,
@@ -396,7 +432,8 @@ static bool check_words(struct proxy_options *o, struct buf *message)
                                               {"keep", UNDERSCORE_KEEP}};
     static const struct word bufferings[] = {
         {"auto", BUFFERING_AUTO}, {"on", BUFFERING_ON}, {"off", BUFFERING_OFF}};
-    static const struct word policies[] = {{"least_load", 0}, {"round_robin", 1}};
+    static const struct word policies[] = {
+        {"least_load", 0}, {"round_robin", 1}, {"hash", 2}};
     int underscore, buffering, policy;
     if (!pick_word("underscore-headers", o->underscore_headers, underscores,
                    sizeof underscores / sizeof underscores[0], &underscore, message) ||

@@ -23,6 +23,7 @@ struct proxy_options {
     const char *config; /* the file; NULL: none */
     const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
     const char *balance; /* a name that balance_find knows */
+    const char *hash_by;
     bool lenient, insecure, sched_batch, websocket_compression, check, help, version;
     double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,
         request_timeout_s, keepalive_timeout_s, write_timeout_s, graceful_timeout_s,
@@ -71,6 +72,9 @@ struct proxy_control {
 };
 MUST_CHECK bool proxy_control_parse(const char *text,
                                     struct proxy_control *ret_control);
+
+/* "address", "header:NAME" or "cookie:NAME". */
+MUST_CHECK bool proxy_hash_by_parse(const char *text, struct hash_by *ret_by);
 
 /* Ranges over several options, the derived part. On false `ret_message` names the
  * option and the remedy. */

@@ -10,6 +10,7 @@
 #include "protocol/base/clock.h"
 #include "protocol/base/mem.h"
 #include "proxy/upstream/backend_priv.h"
+#include "proxy/upstream/key.h"
 #include "proxy/upstream/pool_priv.h"
 
 char backend_orphan;
@@ -99,6 +100,8 @@ struct backend *backend_new(struct pool *pool, const char *name, const char *end
     b->next_stream = 1;
     b->settings = BACKEND_SETTINGS;
     load_init(&b->load);
+    b->load.key = balance_key(slice_from(name));
+    balance_join(&pool->ready, &b->load);
     table_init(&b->streams);
     list_init(&b->sent);
     list_init(&b->backlog);
@@ -125,6 +128,7 @@ void backend_free(struct backend **backend_p)
         backend_set_state(b, BACKEND_CLOSED);
     close_link(b);
     settle(b, ENDED_BY_US, ERR_SHUTTING_DOWN);
+    balance_leave(&b->pool->ready, &b->load);
     node_leave(&b->node);
     node_leave(&b->turn_node);
     table_fini(&b->streams);

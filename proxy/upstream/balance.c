@@ -8,7 +8,7 @@
 #include "protocol/base/mem.h"
 
 static const struct balancer *const balancers[] = {&balance_least_load,
-                                                   &balance_round_robin};
+                                                   &balance_round_robin, &balance_hash};
 
 void balance_init(struct balance_set *set,
                   const struct balancer *balancer,
@@ -21,12 +21,36 @@ void balance_init(struct balance_set *set,
 void balance_fini(struct balance_set *set)
 {
     mem_free(&set->ready);
-    set->count = set->cap = 0;
+    mem_free(&set->members);
+    mem_free(&set->table);
+    set->count = set->cap = set->member_count = set->member_cap = 0;
 }
 
 void load_init(struct load *load)
 {
     *load = (struct load){.weight = WEIGHT_DEFAULT, .place = LOAD_NOT_READY};
+}
+
+void balance_join(struct balance_set *set, struct load *load)
+{
+    if (set->member_count == set->member_cap) {
+        set->member_cap = set->member_cap == 0 ? 8 : 2 * set->member_cap;
+        set->members =
+            mem_realloc(set->members, set->member_cap * sizeof(struct load *));
+    }
+    load->member = set->member_count++;
+    set->members[load->member] = load;
+    set->table_is_old = true;
+}
+
+void balance_leave(struct balance_set *set, struct load *load)
+{
+    balance_update(set, load, false);
+    struct load *last = set->members[--set->member_count];
+    set->members[load->member] = last;
+    last->member = load->member;
+    set->in_flight -= load->counted_in_flight;
+    set->table_is_old = true;
 }
 
 static void put(struct balance_set *set, struct load *load, uint32_t place)
@@ -58,7 +82,16 @@ static void leave(struct balance_set *set, struct load *load)
 
 void balance_update(struct balance_set *set, struct load *load, bool is_ready)
 {
+    if (load->table_weight != load->weight) {
+        load->table_weight = load->weight;
+        set->table_is_old = true;
+    }
     is_ready = is_ready && load->weight != 0;
+    set->in_flight += (uint64_t)load->in_flight - load->counted_in_flight;
+    load->counted_in_flight = load->in_flight;
+    uint32_t weight = is_ready ? load->weight : 0;
+    set->weight += (uint64_t)weight - load->counted_weight;
+    load->counted_weight = weight;
     bool was_ready = load->place != LOAD_NOT_READY;
     if (is_ready && !was_ready)
         enter(set, load);
@@ -93,14 +126,14 @@ const struct balancer *balance_find(const char *name)
     return NULL;
 }
 
-struct load *balance_pick(struct balance_set *set, struct load *avoid)
+struct load *balance_pick(struct balance_set *set, uint64_t key, struct load *avoid)
 {
     if (set->count == 0)
         return NULL;
     bool is_away = avoid != NULL && avoid->place != LOAD_NOT_READY && set->count > 1;
     if (is_away)
         balance_update(set, avoid, false);
-    struct load *picked = set->balancer->pick(set);
+    struct load *picked = set->balancer->pick(set, key);
     set->warm = picked;
     if (is_away)
         balance_update(set, avoid, true);

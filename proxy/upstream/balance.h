@@ -24,28 +24,37 @@ struct load {
     uint64_t service_us; /* average time in the application; 0: not known */
     uint32_t weight;     /* its share next to the others', 0 to WEIGHT_MAX; 0: nothing
                             new goes there */
+    uint64_t key;        /* hash: of its name, the same in every edge thread */
     uint32_t place;      /* in ready[], or LOAD_NOT_READY; owned by the set */
     uint32_t turn;       /* least_load: requests left before it is another one's turn */
     uint64_t pass;       /* round_robin: its next turn, in virtual time */
     struct node idle;    /* in the set's idle list; owned by the set */
+    /* what the set knows of it */
+    uint32_t member, counted_in_flight, counted_weight, table_weight;
 };
 
 struct balancer;
 
 struct balance_set {
     const struct balancer *balancer;
+    struct load **members; /* ready or not; sorted by their keys when a table is made */
+    uint32_t member_count, member_cap;
     struct load **ready; /* in the policy's order */
     uint32_t count, cap;
-    struct list idle;  /* nothing is in flight there; in the order of their turns */
-    struct load *warm; /* the last one picked; NULL: it takes no more */
-    uint64_t pass;     /* round_robin: the virtual time */
+    struct list idle;   /* nothing is in flight there; in the order of their turns */
+    struct load *warm;  /* the last one picked; NULL: it takes no more */
+    uint64_t pass;      /* round_robin: the virtual time */
+    uint64_t in_flight; /* of all members */
+    uint64_t weight;    /* of the ready ones */
+    uint16_t *table;    /* hash: indices of members; made when it is needed */
+    bool table_is_old;
     uint64_t random;
 };
 
 struct balancer {
     const char *name;
-    /* One of a set that is not empty. */
-    struct load *(*pick)(struct balance_set *set);
+    /* One of a set that is not empty. Equal keys, other than 0, should meet. */
+    struct load *(*pick)(struct balance_set *set, uint64_t key);
     /* ready[place] is new there: ready[] is put in order again. NULL: any order does.
      */
     void (*order)(struct balance_set *set, uint32_t place);
@@ -59,14 +68,17 @@ void balance_init(struct balance_set *set,
                   uint64_t seed);
 void balance_fini(struct balance_set *set);
 void load_init(struct load *load);
+/* A member is not ready before balance_update says so, and not when it leaves. */
+void balance_join(struct balance_set *set, struct load *load);
+void balance_leave(struct balance_set *set, struct load *load);
 
 /* Says whether the load would take a request now. Called after each change of
  * in_flight and weight, too. Does nothing when nothing changed. */
 void balance_update(struct balance_set *set, struct load *load, bool is_ready);
 uint64_t balance_random(struct balance_set *set);
 /* As the policy says, but not `avoid` when there is another. NULL: the set is empty. */
-struct load *balance_pick(struct balance_set *set, struct load *avoid);
+struct load *balance_pick(struct balance_set *set, uint64_t key, struct load *avoid);
 
-extern const struct balancer balance_least_load, balance_round_robin;
+extern const struct balancer balance_least_load, balance_round_robin, balance_hash;
 
 #endif

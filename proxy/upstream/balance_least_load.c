@@ -55,8 +55,9 @@ static struct load *better_of_two(struct balance_set *set)
     return is_better(b, a) ? b : a;
 }
 
-static struct load *pick(struct balance_set *set)
+static struct load *pick(struct balance_set *set, uint64_t key)
 {
+    (void)key;
     struct load *load = set->warm;
     if (load == NULL || load->turn == 0 || !is_hardly_a_wait(load)) {
         struct node *idle = list_first(&set->idle);

@@ -48,8 +48,9 @@ static void order(struct balance_set *set, uint32_t place)
     sink(set, place);
 }
 
-static struct load *pick(struct balance_set *set)
+static struct load *pick(struct balance_set *set, uint64_t key)
 {
+    (void)key;
     struct load *load = set->ready[0];
     set->pass = load->pass;
     load->pass += STRIDE / load->weight;

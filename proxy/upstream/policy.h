@@ -6,7 +6,15 @@
 
 #include <stdint.h>
 
+/* What the policy `hash` keeps together. */
+enum hash_source { HASH_ADDRESS, HASH_HEADER, HASH_COOKIE };
+struct hash_by {
+    enum hash_source source;
+    char name[64]; /* of the header field or cookie */
+};
+
 struct pool_policy {
+    struct hash_by hash;
     uint64_t queue_target_us; /* shed.h; 0: the queue is FIFO, however long it takes */
     uint64_t queue_interval_us;
     /* outlier.h; all 0: nobody is ejected */

@@ -248,7 +248,7 @@ void pool_submit(struct pool *pool, struct ticket *t)
         t->queue_deadline_us = now_us + pool->settings.max_pause_us;
     /* Straight to a backend, unless others wait already. */
     if (!is_paused && list_is_empty(&pool->queue) && pool->ready.count != 0) {
-        struct load *load = balance_pick(&pool->ready, NULL);
+        struct load *load = balance_pick(&pool->ready, t->key, NULL);
         shed_left(&pool->shed, 0, now_us);
         backend_send_request(backend_of_load(load), t, now_us);
         return;
@@ -312,7 +312,7 @@ static bool dispatch(struct pool *pool, uint64_t now_us)
             continue;
         }
         struct load *avoid = t->avoid == NULL ? NULL : backend_load(t->avoid);
-        struct load *load = balance_pick(&pool->ready, avoid);
+        struct load *load = balance_pick(&pool->ready, t->key, avoid);
         shed_left(&pool->shed, waited_us(pool, t, now_us), now_us);
         pool_idle(pool, t);
         backend_send_request(backend_of_load(load), t, now_us);
@@ -423,4 +423,10 @@ const struct pool_stats *pool_stats(const struct pool *pool)
 {
     CHECK_OBJ(pool, POOL_MAGIC);
     return &pool->stats;
+}
+
+const struct hash_by *pool_wants_key(const struct pool *pool)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    return pool->ready.balancer == &balance_hash ? &pool->options.policy.hash : NULL;
 }

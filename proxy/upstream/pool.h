@@ -78,6 +78,9 @@ uint32_t pool_up(const struct pool *pool);   /* backends that take requests */
 /* Its applications speak ASGI, as far as is known: as the latest HELLO said. */
 bool pool_is_asgi(const struct pool *pool);
 
+/* Its requests should have a key, as this says; NULL: they need none. */
+const struct hash_by *pool_wants_key(const struct pool *pool);
+
 /* Counters since pool_new. */
 struct pool_stats {
 #define STAT(name, help) uint64_t name;

@@ -73,6 +73,7 @@ struct ticket {
                          its slices serve the log. The exchange frees it */
     uint64_t deadline_us;       /* clock.h; 0: none */
     uint64_t queue_deadline_us; /* QUEUE_TIMEOUT when still queued then */
+    uint64_t key; /* requests with the same should meet (balance.h); 0: none */
     bool is_idempotent;
     bool is_replayable; /* the body can be sent again from its first byte; the exchange
                            clears it when not */

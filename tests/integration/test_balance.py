@@ -72,6 +72,37 @@ def test_round_robin_takes_one_after_the_other(start):
     assert row.ask(30) == {"b0": 10, "b1": 10, "b2": 10}
 
 
+def test_a_hash_keeps_a_header_or_cookie_at_one_app_server(start):
+    row = Row(start, 3, "--balance", "hash", "--hash-by", "header:X-Tenant")
+    homes = {}
+    for tenant in map(str, range(30)):
+        served = row.ask(4, headers={"X-Tenant": tenant})
+        assert len(served) == 1
+        homes[tenant] = next(iter(served))
+    assert set(homes.values()) == {"b0", "b1", "b2"}
+    assert len(row.ask(800)) == 3  # without it, all have their turn
+
+    # Whoever was elsewhere stays there while one is away, and its own come back.
+    row.apps[1].stop()
+    for tenant, home in homes.items():
+        served = row.ask(1, headers={"X-Tenant": tenant})
+        assert (served == {home: 1}) == (home != "b1")
+    row.start_app(1, {})
+    tenant = next(t for t, home in homes.items() if home == "b1")
+    until(lambda: row.ask(1, headers={"X-Tenant": tenant}) == {"b1": 1}, "the way back")
+
+
+def test_a_hash_of_a_cookie(start):
+    row = Row(start, 3, "--balance", "hash", "--hash-by", "cookie:sid")
+    homes = {next(iter(row.ask(3, headers={"Cookie": f"a=b; sid={n}"}))) for n in range(30)}
+    assert homes == {"b0", "b1", "b2"}
+
+
+def test_a_hash_of_the_address(start):
+    row = Row(start, 3, "--balance", "hash")
+    assert len(row.ask(30)) == 1
+
+
 def test_one_that_answers_500_gets_nothing_for_a_while(start):
     row = Row(start, 2, "--balance", "round_robin", "--eject-time", "2", env={0: {"FAILS": "1"}})
     served = row.ask(100)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 add_unit_test(protocol/base/test_table LIBS base)
 add_unit_test(proxy/upstream/test_balance LIBS proxy_upstream)
+add_unit_test(proxy/upstream/test_balance_hash LIBS proxy_upstream)
+add_unit_test(proxy/test_affinity LIBS proxy_edge)
 add_unit_test(proxy/upstream/test_retry LIBS proxy_upstream)
 add_unit_test(proxy/upstream/test_shed LIBS proxy_upstream)
 add_unit_test(proxy/upstream/test_outlier LIBS proxy_upstream)

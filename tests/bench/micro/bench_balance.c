@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "proxy/upstream/balance.h"
+#include "proxy/upstream/key.h"
 
 enum { ROUNDS = 1000000, RUNS = 7, MOST = 1000 };
 
@@ -44,14 +45,18 @@ static double one_run(const struct balancer *balancer, uint32_t count, uint32_t 
         load_init(load);
         load->slots = 16;
         load->service_us = 400;
+        load->key = balance_mix(i + 1);
+        balance_join(&set, load);
         balance_update(&set, load, true);
     }
+    struct load *warm_up = balance_pick(&set, 1, NULL); /* makes the table */
+    ASSERT(warm_up != NULL);
     double start = cpu_seconds();
     for (uint32_t n = 0; n < ROUNDS; n++) {
         struct load **oldest = &under_way[n % busy];
         if (*oldest != NULL)
             change(&set, *oldest, UINT32_MAX);
-        *oldest = balance_pick(&set, NULL);
+        *oldest = balance_pick(&set, balance_mix(n + 1), NULL);
         change(&set, *oldest, 1);
     }
     double seconds = cpu_seconds() - start;
@@ -77,8 +82,8 @@ static void measure(const struct balancer *balancer, uint32_t count, uint32_t bu
 
 int main(void)
 {
-    static const struct balancer *const policies[] = {&balance_least_load,
-                                                      &balance_round_robin};
+    static const struct balancer *const policies[] = {
+        &balance_least_load, &balance_round_robin, &balance_hash};
     static const uint32_t counts[] = {2, 16, 100, 1000};
     for (size_t p = 0; p < sizeof policies / sizeof policies[0]; p++)
         for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)

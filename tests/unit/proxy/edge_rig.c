@@ -99,6 +99,12 @@ bool pool_is_asgi(const struct pool *pool)
     return pool->is_asgi;
 }
 
+const struct hash_by *pool_wants_key(const struct pool *pool)
+{
+    (void)pool;
+    return NULL;
+}
+
 bool ticket_is_started(const struct ticket *t)
 {
     return t->head_seen || rig_pool.has_started;

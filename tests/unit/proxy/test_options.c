@@ -105,7 +105,11 @@ static void what_cannot_be_is_refused_with_a_remedy(void **state)
         {{"--backend", "ipc:///x", "--retry-budget", "101"}, "from 0 to 100"},
         {{"--backend", "ipc:///x", "--websocket-close-timeout", "0"}, "from 0.1"},
         {{"--backend", "ipc:///x", "--websocket-max-message", "100"}, "from 125"},
-        {{"--backend", "ipc:///x", "--balance", "best"}, "least_load or round_robin"},
+        {{"--backend", "ipc:///x", "--balance", "best"},
+         "least_load, round_robin or hash"},
+        {{"--backend", "ipc:///x", "--hash-by", "url"}, "header:NAME"},
+        {{"--backend", "ipc:///x", "--hash-by", "cookie:"}, "cookie:NAME"},
+        {{"--backend", "ipc:///x", "--hash-by", "header:a b"}, "header:NAME"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -35,7 +35,7 @@ static void setup(struct fixture *f, uint32_t ready)
 
 static struct load *pick(struct fixture *f)
 {
-    return balance_pick(&f->set, NULL);
+    return balance_pick(&f->set, 0, NULL);
 }
 
 /* The load now holds `requests`. */
@@ -133,9 +133,9 @@ static void the_one_to_avoid_is_picked_only_when_it_is_alone(void **state)
     struct fixture f;
     setup(&f, 2);
     for (int n = 0; n < 50; n++)
-        assert_ptr_equal(balance_pick(&f.set, &f.loads[0]), &f.loads[1]);
+        assert_ptr_equal(balance_pick(&f.set, 0, &f.loads[0]), &f.loads[1]);
     balance_update(&f.set, &f.loads[1], false);
-    assert_ptr_equal(balance_pick(&f.set, &f.loads[0]), &f.loads[0]);
+    assert_ptr_equal(balance_pick(&f.set, 0, &f.loads[0]), &f.loads[0]);
     balance_fini(&f.set);
 }
 
@@ -320,7 +320,7 @@ static void round_robin_stays_in_order_while_loads_come_and_go(void **state)
     for (int n = 0; n < 100 * MANY; n++) {
         uint32_t at = (uint32_t)(balance_random(&set) >> 20) % MANY;
         balance_update(&set, &loads[at], false);
-        uint32_t other = (uint32_t)(balance_pick(&set, NULL) - loads);
+        uint32_t other = (uint32_t)(balance_pick(&set, 0, NULL) - loads);
         assert_int_not_equal(other, at);
         got[other]++;
         balance_update(&set, &loads[at], true);
@@ -336,6 +336,7 @@ static void policies_are_found_by_name(void **state)
     assert_ptr_equal(balance_find("least_load"), &balance_least_load);
     assert_ptr_equal(balance_find(NULL), &balance_least_load);
     assert_ptr_equal(balance_find("round_robin"), &balance_round_robin);
+    assert_ptr_equal(balance_find("hash"), &balance_hash);
     assert_null(balance_find("best"));
 }
 
