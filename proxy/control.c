@@ -5,6 +5,7 @@
  *
  *     SIGTERM, SIGINT   finish what runs and end; a second one ends at once
  *     SIGUSR1           reopen the access log
+ *     SIGHUP            read the configuration again
  *
  * and on the operator's lines (proxy/admin), which become orders to the edges. */
 #include "proxy/control.h"
@@ -28,6 +29,7 @@
 #include "protocol/link.h"
 #include "proxy/admin/admin.h"
 #include "proxy/bind.h"
+#include "proxy/config/diff.h"
 #include "proxy/edge.h"
 #include "proxy/http/access_log.h"
 #include "proxy/upstream/waker.h"
@@ -44,11 +46,13 @@ struct edge_thread {
     struct waker *waker;
     struct control *control;
     struct edge_options options;
+    uint64_t config_number; /* the configuration that it has said it follows */
     bool is_ready, is_stopped;
 };
 
 struct control {
     struct config *config;
+    struct list former; /* configurations that an edge may still look at */
     const struct proxy_options *options; /* its options */
     struct link_context *context;
     struct access_log *access_log;
@@ -69,6 +73,7 @@ static void stop_edges(struct control *c);
 static NO_RETURN void end_at_once(struct control *c);
 static void on_signals(evutil_socket_t fd, short what, void *arg);
 static enum waker_result on_reports(void *arg);
+static void free_former(struct control *c);
 static void serve(struct control *c);
 static void close_everything(struct control *c);
 
@@ -81,6 +86,7 @@ int control_run(struct config **config_p)
         .signal_fd = -1,
         .edge_count = (uint32_t)options->threads,
     };
+    list_init(&c.former);
     ASSERT(c.edge_count >= 1 && c.edge_count <= CONTROL_MAX_EDGES);
     if (!open_everything(&c)) {
         close_everything(&c);
@@ -114,6 +120,7 @@ static int open_signals(void)
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGUSR1);
+    (void)sigaddset(&set, SIGHUP);
     (void)signal(SIGPIPE, SIG_IGN);
     ASSERT(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -163,7 +170,7 @@ static bool open_everything(struct control *c)
     size_t backends = 0;
     for (size_t i = 0; i < c->config->pool_count; i++)
         backends += c->config->pools[i].backend_count;
-    if (o->control.count > 0 || o->state_file != NULL)
+    if (o->control.count > 0 || o->state_file != NULL || o->config != NULL)
         backends += CONTROL_MORE_BACKENDS;
     c->context = link_context_new(c->edge_count * (2 * (unsigned)backends + 2));
     c->base = event_base_new();
@@ -306,6 +313,116 @@ static void start_edges(struct control *c)
     }
 }
 
+/* ---- another configuration ---- */
+
+struct reload {
+    struct control *c;
+    struct buf *report;
+    unsigned changes;
+};
+
+static void add_line(struct buf *report, const char *text)
+{
+    buf_addf(report, "%s%s", buf_len(report) == 0 ? "" : "\n", text);
+}
+
+static void log_lines(struct buf *report)
+{
+    struct slice rest = buf_slice(report);
+    while (rest.len > 0) {
+        const char *end = memchr(rest.ptr, '\n', rest.len);
+        size_t length = end == NULL ? rest.len : (size_t)(end - rest.ptr);
+        log_error(NULL, "reload: %.*s", (int)length, rest.ptr);
+        length += end != NULL;
+        rest = slice_of(rest.ptr + length, rest.len - length);
+    }
+}
+
+static bool refuse_reload(struct buf *report)
+{
+    log_lines(report);
+    log_error(NULL, "reload: nothing has changed");
+    return false;
+}
+
+static void on_change(void *arg, const struct config_change *change)
+{
+    struct reload *r = arg;
+    bool is_late = change->kind == CHANGE_FOR_RESTART;
+    log_write(is_late ? LOG_WARN : LOG_INFO, NULL, "reload: %s", change->text);
+    add_line(r->report, change->text);
+    r->changes++;
+    enum edge_order_kind kind;
+    if (change->kind == CHANGE_ADDED)
+        kind = EDGE_ADD;
+    else if (change->kind == CHANGE_REMOVED)
+        kind = EDGE_RETIRE;
+    else if (change->kind == CHANGE_SETTINGS)
+        kind = EDGE_SET;
+    else
+        return;
+    for (uint32_t i = 0; i < r->c->edge_count; i++) {
+        struct edge_thread *e = &r->c->edges[i];
+        struct edge_order order = order_for(e, kind, change->pool, change->backend);
+        if (!e->is_stopped && change->pool->is_named)
+            send_order(e, &order);
+    }
+}
+
+static void free_former(struct control *c)
+{
+    LIST_FOREACH(&c->former, n) {
+        struct config *config = NODE_OF(n, struct config, node);
+        bool is_in_use = false;
+        for (uint32_t i = 0; i < c->edge_count; i++)
+            is_in_use |=
+                !c->edges[i].is_stopped && c->edges[i].config_number <= config->number;
+        if (!is_in_use)
+            config_free(&config);
+    }
+}
+
+static void put_in_force(struct control *c, struct config *fresh)
+{
+    struct edge_order order = {.kind = EDGE_CONFIGURE, .config = fresh};
+    enum log_level level;
+    for (uint32_t i = 0; i < c->edge_count; i++)
+        if (!c->edges[i].is_stopped)
+            send_order(&c->edges[i], &order);
+    fresh->number = c->config->number + 1;
+    list_push_back(&c->former, &c->config->node);
+    c->config = fresh;
+    c->options = &fresh->options;
+    admin_set_options(c->admin, c->options);
+    if (log_parse_level(c->options->log_level, &level))
+        log_set_level(level);
+}
+
+bool control_reload(struct control *c, struct buf *ret_report)
+{
+    struct config *was = c->config, *fresh = NULL;
+    if (c->is_stopping || was->options.config == NULL) {
+        add_line(ret_report, c->is_stopping ? "the proxy is shutting down"
+                                            : "there is no --config to read again");
+        return refuse_reload(ret_report);
+    }
+    if (config_load(was->argc, was->argv, &fresh, ret_report) != ERR_NONE)
+        return refuse_reload(ret_report);
+    if (fresh->options.insecure != was->options.insecure) {
+        add_line(ret_report, "insecure: takes a restart");
+        config_free(&fresh);
+        return refuse_reload(ret_report);
+    }
+    struct reload reload = {.c = c, .report = ret_report};
+    put_in_force(c, fresh);
+    config_diff(was, fresh, on_change, &reload);
+    if (reload.changes == 0)
+        add_line(ret_report, "nothing differs");
+    log_info(NULL, "reload: %s is in force, changes: %u", fresh->options.config,
+             reload.changes);
+    return true;
+}
+
 /* ---- run ---- */
 
 static void stop_edges(struct control *c)
@@ -333,6 +450,13 @@ static void on_signal(struct control *c, uint32_t number)
     if (number == SIGUSR1) {
         if (c->access_log != NULL && !access_log_reopen(c->access_log))
             log_error(NULL, "cannot reopen the access log: %s", strerror(errno));
+        return;
+    }
+    if (number == SIGHUP) {
+        struct buf report;
+        buf_init(&report, 0);
+        bool is_new UNUSED = control_reload(c, &report);
+        buf_fini(&report);
         return;
     }
     if (c->is_stopping)
@@ -374,6 +498,10 @@ static void on_report(struct control *c, struct edge_thread *e, struct slice byt
     case EDGE_STOPPED:
         e->is_stopped = true;
         admin_on_edge_stopped(c->admin, e->options.number);
+        break;
+    case EDGE_CONFIGURED:
+        e->config_number++;
+        free_former(c);
         break;
     case EDGE_SNAPSHOT_TAKEN:
         admin_on_snapshot(c->admin, report.snapshot);
@@ -439,6 +567,10 @@ static void close_everything(struct control *c)
         event_free(c->signals);
     if (c->base != NULL)
         event_base_free(c->base);
+    LIST_FOREACH(&c->former, n) {
+        struct config *config = NODE_OF(n, struct config, node);
+        config_free(&config);
+    }
     config_free(&c->config);
     if (c->signal_fd >= 0)
         (void)close(c->signal_fd);

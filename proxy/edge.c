@@ -142,19 +142,35 @@ static struct site *build_site(struct edge *e, const struct config_pool *from)
     return sites_add(e->sites, &from->site, &pool);
 }
 
-/* The pools that the configuration names, and the routes to them. */
+static void set_site(struct edge *e, struct site *site, const struct config_pool *from)
+{
+    site_set(site, &from->site);
+    pool_set_limits(site->pool, from->site.max_queue, (uint32_t)e->proxy.retry_budget,
+                    to_us(e->proxy.heartbeat_timeout_s));
+}
+
+/* The pools that the configuration names, and the routes to them. What is not named any
+ * more leaves when its last request has ended. */
 static void use_pools(struct edge *e, const struct config *config)
 {
     struct site *targets[CONFIG_MAX_POOLS];
     e->backend_count = 0;
     for (size_t i = 0; i < config->pool_count; i++) {
-        targets[i] = build_site(e, &config->pools[i]);
+        const struct config_pool *pool = &config->pools[i];
+        targets[i] = sites_find(e->sites, pool->site.name);
+        if (targets[i] == NULL)
+            targets[i] = build_site(e, pool);
+        else
+            set_site(e, targets[i], pool);
         e->backend_count += config->pools[i].backend_count;
     }
     struct routes *routes = config->route_count == 0
                                 ? NULL
                                 : routes_new(config->routes, config->route_count);
     sites_route(e->sites, &routes, targets, (uint32_t)config->pool_count);
+    for (struct site *s = sites_first(e->sites); s != NULL; s = sites_next(e->sites, s))
+        if (!s->is_leaving && config_find_pool(config, s->settings.name) == NULL)
+            sites_remove(e->sites, s);
 }
 
 static void build_exchanges(struct edge *e)
@@ -194,10 +210,10 @@ static uint32_t connection_share(const struct edge *e)
     return (uint32_t)((most + count - 1) / count);
 }
 
-static void build_clients(struct edge *e)
+static struct clients_options clients_options_of(struct edge *e)
 {
     const struct proxy_options *o = &e->proxy;
-    struct clients_options clients = {
+    return (struct clients_options){
         .limits = &o->limits,
         .rules = &o->rules,
         .max_connections = connection_share(e),
@@ -213,6 +229,11 @@ static void build_clients(struct edge *e)
         .deadlines = e->deadlines,
         .stats = &e->stats,
     };
+}
+
+static void build_clients(struct edge *e)
+{
+    struct clients_options clients = clients_options_of(e);
     e->clients = clients_new(e->base, &clients);
 
     uint32_t count = e->options->listener_count;
@@ -372,6 +393,23 @@ static void tune(struct edge *e, const struct edge_tuning *tuning)
     }
 }
 
+/* What only a restart changes (config_is_live) stays as it is. */
+static void configure(struct edge *e, const struct config *config)
+{
+    struct proxy_options was = e->proxy;
+    e->proxy = config->options;
+    e->proxy.sendfile_root = was.sendfile_root;
+    e->proxy.response_buffer = was.response_buffer;
+    e->proxy.max_pipeline = was.max_pipeline;
+    e->proxy.limits.max_head = was.limits.max_head;
+    e->proxy.limits.max_field = was.limits.max_field;
+    use_pools(e, config);
+    struct clients_options clients = clients_options_of(e);
+    clients_set(e->clients, &clients);
+    exchanges_set(e->exchanges);
+    report(e, EDGE_CONFIGURED);
+}
+
 /* No new connections; each open one ends with its answer. */
 static void begin_stop(struct edge *e)
 {
@@ -400,6 +438,9 @@ static void follow_at(struct pool *pool, const struct edge_order *order)
         break;
     case EDGE_SET:
         is_there = pool_set(pool, order->name, &order->backend.settings);
+        break;
+    case EDGE_RETIRE:
+        is_there = pool_retire(pool, order->name);
         break;
     case EDGE_REMOVE:
         is_there = pool_remove(pool, order->name);
@@ -438,6 +479,10 @@ static void follow(struct edge *e, const struct edge_order *order)
     }
     if (order->kind == EDGE_KILL_REQUEST) {
         e->was_followed = exchanges_kill(e->exchanges, slice_from(order->name));
+        return;
+    }
+    if (order->kind == EDGE_CONFIGURE) {
+        configure(e, order->config);
         return;
     }
     if (order->kind == EDGE_SET_TUNING) {

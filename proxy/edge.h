@@ -27,7 +27,9 @@ enum edge_order_kind {
     EDGE_SET_POOL,     /* pool_settings */
     EDGE_SET_TUNING,   /* tuning */
     EDGE_RESET_COUNTERS,
-    EDGE_SNAPSHOT, /* fills `snapshot` and says EDGE_SNAPSHOT_TAKEN */
+    EDGE_SNAPSHOT,  /* fills `snapshot` and says EDGE_SNAPSHOT_TAKEN */
+    EDGE_CONFIGURE, /* config: its options, pools and routes; says EDGE_CONFIGURED */
+    EDGE_RETIRE,    /* pool_retire */
     EDGE_SHUTDOWN,
 };
 struct edge_order {
@@ -45,7 +47,8 @@ struct edge_order {
             double queue_timeout_s, request_timeout_s, heartbeat_timeout_s,
                 graceful_timeout_s;
         } tuning;
-        struct snapshot *snapshot; /* the edge's until it says so */
+        struct snapshot *snapshot;   /* the edge's until it says so */
+        const struct config *config; /* borrowed until it says so */
     };
 };
 /* What the edge says back. */
@@ -53,6 +56,7 @@ enum edge_report_kind {
     EDGE_READY,
     EDGE_FAILED,
     EDGE_STOPPED,
+    EDGE_CONFIGURED,
     EDGE_SNAPSHOT_TAKEN, /* snapshot: the control thread's again */
     EDGE_NOTICE,         /* text: an app server came up or went down */
 };

@@ -553,6 +553,12 @@ void exchanges_free(struct exchanges **exchanges_p)
     mem_free(exchanges_p);
 }
 
+void exchanges_set(struct exchanges *all)
+{
+    CHECK_OBJ(all, EXCHANGES_MAGIC);
+    websockets_set(all->websockets);
+}
+
 void exchanges_stop(struct exchanges *all, double seconds)
 {
     CHECK_OBJ(all, EXCHANGES_MAGIC);

@@ -42,6 +42,8 @@ struct exchanges_options { /* all borrowed, outlive the exchanges */
 };
 
 MUST_CHECK struct exchanges *exchanges_new(const struct exchanges_options *options);
+/* The options have changed. */
+void exchanges_set(struct exchanges *all);
 /* None is open any more (clients_free came first). */
 void exchanges_free(struct exchanges **exchanges_p);
 

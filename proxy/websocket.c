@@ -521,22 +521,28 @@ static void on_close_late(struct deadline *d)
 
 /* ---- those of a thread ---- */
 
-struct websockets *websockets_new(struct exchanges *exchanges)
+void websockets_set(struct websockets *all)
 {
-    const struct proxy_options *o = exchanges->options.proxy;
-    struct deadlines *deadlines = exchanges->options.deadlines;
-    struct websockets *all = mem_zalloc(sizeof *all);
-    all->magic = WEBSOCKETS_MAGIC;
-    all->exchanges = exchanges;
-    all->deflate = ws_deflate_new();
-    list_init(&all->open);
-    buf_init(&all->deflated, 0);
+    CHECK_OBJ(all, WEBSOCKETS_MAGIC);
+    const struct proxy_options *o = all->exchanges->options.proxy;
+    struct deadlines *deadlines = all->exchanges->options.deadlines;
     deadlines_set(deadlines, DEADLINE_WS_PING,
                   (uint64_t)(o->websocket_ping_interval_s * 1e6), on_ping_due);
     deadlines_set(deadlines, DEADLINE_WS_PONG,
                   (uint64_t)(o->websocket_ping_timeout_s * 1e6), on_pong_late);
     deadlines_set(deadlines, DEADLINE_WS_CLOSE,
                   (uint64_t)(o->websocket_close_timeout_s * 1e6), on_close_late);
+}
+
+struct websockets *websockets_new(struct exchanges *exchanges)
+{
+    struct websockets *all = mem_zalloc(sizeof *all);
+    all->magic = WEBSOCKETS_MAGIC;
+    all->exchanges = exchanges;
+    all->deflate = ws_deflate_new();
+    list_init(&all->open);
+    buf_init(&all->deflated, 0);
+    websockets_set(all);
     return all;
 }
 

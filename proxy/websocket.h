@@ -23,6 +23,8 @@ struct websocket;
 /* Those of an edge thread, and what they share: contexts of zlib. */
 struct websockets;
 MUST_CHECK struct websockets *websockets_new(struct exchanges *exchanges);
+/* The options have changed: what is timed from here on. */
+void websockets_set(struct websockets *all);
 void websockets_free(struct websockets **websockets_p); /* none is open */
 /* Each one gets a Close with 1001, spread over half of `seconds`, as websockets_tick is
  * called; those opened from now on as well. */

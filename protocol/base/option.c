@@ -499,6 +499,34 @@ set_value(struct parse *p, size_t index, const char *text, enum source source)
     return ok ? ERR_NONE : refuse(p, row, text, source);
 }
 
+void option_print(const struct option_row *row, const void *options, struct buf *to)
+{
+    const void *at = (const char *)options + row->offset;
+    const struct option_list *list;
+    const char *text;
+    switch (row->type) {
+    case OPTION_FLAG:
+        buf_addf(to, "%s", *(const bool *)at ? "yes" : "no");
+        break;
+    case OPTION_TEXT:
+        text = *(const char *const *)at;
+        buf_addf(to, "%s", text == NULL ? "" : text);
+        break;
+    case OPTION_LIST:
+        list = at;
+        for (size_t i = 0; i < list->count; i++)
+            buf_addf(to, "%s%s", i == 0 ? "" : ",", list->items[i]);
+        break;
+    case OPTION_SECONDS:
+        buf_addf(to, "%.9g", *(const double *)at);
+        break;
+    case OPTION_COUNT:
+    case OPTION_SIZE:
+        buf_addf(to, "%" PRId64, *(const int64_t *)at);
+        break;
+    }
+}
+
 /* ---- help ---- */
 
 /* Words of `text` from HELP_COLUMN on; `column` is where the line stands now. */

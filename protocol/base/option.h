@@ -84,6 +84,9 @@ MUST_CHECK enum err option_set(const struct option_table *table,
 const struct option_row *option_find(const struct option_table *table,
                                      const char *name);
 
+/* The row's value in `options`, as it may be typed; a list's items with commas between.
+ */
+void option_print(const struct option_row *row, const void *options, struct buf *to);
 /* Usage, every row with default and environment name. */
 void option_help(const struct option_table *table, FILE *to);
 

@@ -45,6 +45,10 @@ MUST_CHECK bool admin_listen(struct admin *admin, struct buf *ret_message);
 /* Orders the whole membership: the first orders of each edge. */
 void admin_introduce(struct admin *admin, uint32_t edge);
 
+/* These are in force from here on, but for what `set` has changed; the edges know them
+ * already. They outlive the admin, or the next ones. */
+void admin_set_options(struct admin *admin, const struct proxy_options *options);
+
 /* What the edges report. The snapshot is the admin's from here on. */
 void admin_on_snapshot(struct admin *admin, struct snapshot *snapshot);
 void admin_on_notice(struct admin *admin, const char *name, const char *text);

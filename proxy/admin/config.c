@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * The options of the command line as they are in force, from the same table. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,34 +7,6 @@
 #include "proxy/admin/admin_priv.h"
 
 #define COLUMNS(array) array, sizeof(array) / sizeof((array)[0])
-
-static void print_value(const struct option_row *row, const void *at, struct buf *to)
-{
-    const struct option_list *list;
-    const char *text;
-    switch (row->type) {
-    case OPTION_FLAG:
-        buf_addf(to, "%s", *(const bool *)at ? "yes" : "no");
-        break;
-    case OPTION_TEXT:
-        text = *(const char *const *)at;
-        buf_addf(to, "%s", text == NULL ? "" : text);
-        break;
-    case OPTION_LIST:
-        list = at;
-        for (size_t i = 0; i < list->count; i++)
-            buf_addf(to, "%s%s", i == 0 ? "" : ",", list->items[i]);
-        break;
-    case OPTION_SECONDS:
-        buf_addf(to, "%.9g", *(const double *)at);
-        break;
-    case OPTION_COUNT:
-    case OPTION_SIZE:
-        buf_addf(to, "%" PRId64, *(const int64_t *)at);
-        break;
-    }
-    buf_add(to, slice_of("", 1));
-}
 
 /* Those that the edge threads hear of (struct edge_tuning). */
 static bool is_changeable(const struct option_row *row)
@@ -63,6 +34,27 @@ struct edge_tuning admin_tuning(const struct admin *admin)
     };
 }
 
+void admin_set_options(struct admin *admin, const struct proxy_options *options)
+{
+    CHECK_OBJ(admin, ADMIN_MAGIC);
+    struct proxy_options was = admin->live;
+    bool is_any_set = false;
+    admin->options.proxy = options;
+    admin->live = *options;
+    for (size_t i = 0; i < proxy_option_table.row_count; i++) {
+        const struct option_row *row = &proxy_option_table.rows[i];
+        if (!admin->is_set[i] || !is_changeable(row))
+            continue;
+        /* All of them are numbers of eight bytes. */
+        memcpy((char *)&admin->live + row->offset, (char *)&was + row->offset,
+               sizeof(int64_t));
+        is_any_set = true;
+    }
+    struct edge_order order = {.kind = EDGE_SET_TUNING, .tuning = admin_tuning(admin)};
+    if (is_any_set)
+        admin_order(admin, &order);
+}
+
 void verb_show_config(struct operation *op)
 {
     static const struct report_column columns[] = {
@@ -82,7 +74,8 @@ void verb_show_config(struct operation *op)
             continue;
         is_found = true;
         buf_clear(&value);
-        print_value(row, (const char *)&op->admin->live + row->offset, &value);
+        option_print(row, &op->admin->live, &value);
+        buf_add(&value, slice_of("", 1));
         report_text(&op->report, row->name);
         report_text(&op->report, buf_slice(&value).ptr);
         report_text(&op->report, row->fallback);

@@ -66,6 +66,8 @@ enum err
 config_load(int argc, char **argv, struct config **ret_config, struct buf *ret_message)
 {
     struct config *config = mem_zalloc(sizeof(*config));
+    config->argc = argc;
+    config->argv = argv;
     enum err err = load(config, argc, argv, ret_message);
     if (err == ERR_NONE)
         *ret_config = config;
@@ -79,6 +81,7 @@ void config_free(struct config **config_p)
     struct config *config = *config_p;
     if (config == NULL)
         return;
+    node_leave(&config->node);
     for (size_t i = 0; i < config->pool_count; i++)
         mem_free(&config->pools[i].backends);
     mem_free(&config->pools);

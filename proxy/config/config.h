@@ -49,6 +49,10 @@ struct config {
     struct route *routes; /* to pools[target]; none: all to the first */
     size_t route_count;
     struct raw *raw; /* the file; NULL: none */
+    int argc;        /* what it was made of */
+    char **argv;
+    struct node node; /* for who keeps it */
+    uint64_t number;
 };
 
 /* From argv, the environment and the file that they name; argv and the environment

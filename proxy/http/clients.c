@@ -14,7 +14,6 @@ struct clients *clients_new(struct event_base *base,
     struct clients *all = mem_zalloc(sizeof(*all));
     all->magic = CLIENTS_MAGIC;
     all->base = base;
-    all->options = *options;
     list_init(&all->idle);
     list_init(&all->open);
     list_init(&all->closed);
@@ -22,6 +21,18 @@ struct clients *clients_new(struct event_base *base,
     list_init(&all->ready);
     all->date_second = -1;
 
+    clients_set(all, options);
+    struct deadlines *d = options->deadlines;
+    deadlines_set(d, DEADLINE_LINGER, LINGER_US, client_on_linger_end);
+    deadlines_set(d, DEADLINE_HALF_CLOSED, HALF_CLOSED_US, client_on_half_closed);
+    deadlines_set(d, DEADLINE_LOOK, LOOK_US, client_on_look);
+    return all;
+}
+
+void clients_set(struct clients *all, const struct clients_options *options)
+{
+    CHECK_OBJ(all, CLIENTS_MAGIC);
+    all->options = *options;
     struct deadlines *d = options->deadlines;
     deadlines_set(d, DEADLINE_HEADER, options->header_timeout_us,
                   client_on_header_late);
@@ -33,10 +44,6 @@ struct clients *clients_new(struct event_base *base,
                   client_on_idle);
     deadlines_set(d, DEADLINE_WRITE, options->write_timeout_us,
                   client_on_write_stalled);
-    deadlines_set(d, DEADLINE_LINGER, LINGER_US, client_on_linger_end);
-    deadlines_set(d, DEADLINE_HALF_CLOSED, HALF_CLOSED_US, client_on_half_closed);
-    deadlines_set(d, DEADLINE_LOOK, LOOK_US, client_on_look);
-    return all;
 }
 
 static void free_closed(struct clients *all)

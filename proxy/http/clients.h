@@ -33,6 +33,8 @@ struct clients_options { /* all borrowed, outlive the clients */
 
 MUST_CHECK struct clients *clients_new(struct event_base *base,
                                        const struct clients_options *options);
+/* From here on; limits, timeouts and rates may differ, the rest is as before. */
+void clients_set(struct clients *all, const struct clients_options *options);
 /* Closes all: gone() for those with a request. */
 void clients_free(struct clients **clients_p);
 

@@ -426,6 +426,11 @@ struct backend *backend_of_load(struct load *load)
     return NODE_OF(load, struct backend, load);
 }
 
+struct node *backend_node(struct backend *b)
+{
+    return &b->node;
+}
+
 struct backend *backend_of_node(struct node *node)
 {
     return NODE_OF(node, struct backend, node);

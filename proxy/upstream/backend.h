@@ -79,6 +79,7 @@ enum backend_state backend_state(const struct backend *b);
 bool backend_takes_requests(const struct backend *b);
 struct load *backend_load(struct backend *b);
 struct backend *backend_of_load(struct load *load);
+struct node *backend_node(struct backend *b);
 struct backend *backend_of_node(struct node *node); /* in the pool's list */
 struct backend *
 backend_of_turn_node(struct node *node); /* in its list of the touched */

@@ -24,6 +24,7 @@ struct pool *pool_new(struct event_base *base,
     pool->context = context;
     pool->options = *options;
     list_init(&pool->backends);
+    list_init(&pool->leaving);
     list_init(&pool->touched);
     list_init(&pool->queue);
     uint64_t now_us = clock_now_us();
@@ -48,6 +49,10 @@ void pool_free(struct pool **pool_p)
     CHECK_OBJ(pool, POOL_MAGIC);
     pool->is_stopped = true;
     LIST_FOREACH(&pool->backends, n) {
+        struct backend *b = backend_of_node(n);
+        backend_free(&b);
+    }
+    LIST_FOREACH(&pool->leaving, n) {
         struct backend *b = backend_of_node(n);
         backend_free(&b);
     }
@@ -151,18 +156,38 @@ void pool_set_state(struct pool *pool, const struct pool_settings *settings)
     }
 }
 
-bool pool_remove(struct pool *pool, const char *name)
+static void remove_backend(struct pool *pool, struct backend *b)
 {
-    CHECK_OBJ(pool, POOL_MAGIC);
-    struct backend *b = find_backend(pool, name);
-    if (b == NULL)
-        return false;
     LIST_FOREACH(&pool->queue, n) {
         struct ticket *t = NODE_OF(n, struct ticket, node);
         if (t->avoid == b)
             t->avoid = NULL;
     }
     backend_free(&b);
+}
+
+bool pool_remove(struct pool *pool, const char *name)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    struct backend *b = find_backend(pool, name);
+    if (b == NULL)
+        return false;
+    remove_backend(pool, b);
+    return true;
+}
+
+bool pool_retire(struct pool *pool, const char *name)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    struct backend *b = find_backend(pool, name);
+    if (b == NULL)
+        return false;
+    struct backend_settings settings = BACKEND_SETTINGS;
+    settings.state = ADMIN_DRAIN;
+    backend_set(b, &settings);
+    struct node *n = backend_node(b);
+    node_leave(n);
+    list_push_back(&pool->leaving, n);
     return true;
 }
 
@@ -390,6 +415,12 @@ void pool_tick(struct pool *pool, uint64_t now_us)
     CHECK_OBJ(pool, POOL_MAGIC);
     LIST_FOREACH(&pool->backends, n)
         backend_tick(backend_of_node(n), now_us);
+    LIST_FOREACH(&pool->leaving, n) {
+        struct backend *b = backend_of_node(n);
+        backend_tick(b, now_us);
+        if (backend_load(b)->in_flight == 0)
+            remove_backend(pool, b);
+    }
     pool->tick_us = now_us;
     pool_count_healthy(pool);
     watch_queue(pool, now_us);

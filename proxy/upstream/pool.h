@@ -43,6 +43,9 @@ void pool_free(struct pool **pool_p);
 /* `name` and `endpoint` are copied. ERR_BAD_ENDPOINT, or ERR_BAD_OPTION when the name
  * is taken. */
 MUST_CHECK enum err pool_add(struct pool *pool, const char *name, const char *endpoint);
+/* No new requests to it; it is removed when what runs there has ended, however long
+ * that takes. Its name is free at once. False: no such name. */
+MUST_CHECK bool pool_retire(struct pool *pool, const char *name);
 /* What an operator decides about it: ready, draining, its weight and limit ... False:
  * no such name. */
 MUST_CHECK bool

@@ -17,6 +17,7 @@ struct pool {
     struct link_context *context;
     struct pool_options options;
     struct list backends;
+    struct list leaving; /* backends too, retired */
     struct list touched; /* backends with something to send or to look at this turn */
     struct list queue;   /* tickets, TICKET_QUEUED; the front goes first */
     uint32_t queued;     /* tickets in that state, on the queue or about to be failed */

@@ -15,6 +15,7 @@ add_unit_test(proxy/test_bind LIBS proxy_options)
 
 add_unit_test(proxy/test_route LIBS proxy_route)
 add_unit_test(proxy/config/test_config LIBS proxy_config)
+add_unit_test(proxy/config/test_diff LIBS proxy_config)
 add_unit_test(proxy/config/test_file LIBS proxy_config)
 add_unit_test(proxy/config/test_marks LIBS proxy_config)
 add_unit_test(proxy/config/test_raw LIBS proxy_config)

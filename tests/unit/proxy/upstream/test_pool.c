@@ -429,6 +429,35 @@ static void a_drained_backend_ends_what_runs_and_gets_nothing_new(void **state)
     fixture_fini(&f);
 }
 
+static void a_retired_backend_leaves_when_what_runs_has_ended(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 10);
+    fixture_up(&f, 0, 10);
+    struct asker old, new;
+    ask(&f, &old, "GET");
+    UNTIL(&f, f.apps[0].count == 1);
+    assert_true(pool_retire(f.pool, "b0"));
+    assert_false(pool_retire(f.pool, "b0"));
+    assert_int_equal(pool_up(f.pool), 0);
+    ask(&f, &new, "GET");
+    pool_tick(f.pool, clock_now_us());
+    fixture_settle(&f);
+    assert_string_equal(new.heard, "");
+    /* Its name is free, and what waits goes to the next one. */
+    fixture_up(&f, 1, 10);
+    UNTIL(&f, strcmp(new.heard, "sent") == 0);
+    assert_int_equal(f.apps[0].count, 1);
+    app_respond(&f.apps[0], 1, "x");
+    UNTIL(&f, strcmp(old.heard, "sent head 200 x done") == 0);
+    pool_tick(f.pool, clock_now_us());
+    assert_int_equal(pool_add(f.pool, "b0", "ipc:///tmp/x.sock"), ERR_NONE);
+    asker_fini(&old);
+    asker_fini(&new);
+    fixture_fini(&f);
+}
+
 static void a_removed_backend_is_settled_without_trust_in_its_page(void **state)
 {
     (void)state;
@@ -549,6 +578,7 @@ int main(void)
         cmocka_unit_test(a_restarted_app_server_on_the_same_path_is_found),
         cmocka_unit_test(names_are_unique_and_endpoints_checked),
         cmocka_unit_test(a_drained_backend_ends_what_runs_and_gets_nothing_new),
+        cmocka_unit_test(a_retired_backend_leaves_when_what_runs_has_ended),
         cmocka_unit_test(a_removed_backend_is_settled_without_trust_in_its_page),
         cmocka_unit_test(a_stopped_pool_finishes_but_takes_nothing),
         cmocka_unit_test(freeing_the_pool_fails_what_is_left),

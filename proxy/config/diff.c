@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT
+ * Rows are compared as they would be typed, pools and backends by their names. */
+#include "proxy/config/diff.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+struct differ {
+    void (*tell)(void *arg, const struct config_change *change);
+    void *arg;
+};
+
+bool config_is_live(const struct option_row *row)
+{
+    static const char *const names[] = {
+        "trusted-proxies",
+        "underscore-headers",
+        "lenient",
+        "max-body",
+        "max-target",
+        "max-fields",
+        "max-connections",
+        "max-queue",
+        "request-buffering",
+        "request-buffer",
+        "header-timeout",
+        "body-timeout",
+        "body-min-rate",
+        "body-grace",
+        "queue-timeout",
+        "request-timeout",
+        "keepalive-timeout",
+        "write-timeout",
+        "graceful-timeout",
+        "heartbeat-timeout",
+        "retry-budget",
+        "websocket-ping-interval",
+        "websocket-ping-timeout",
+        "websocket-close-timeout",
+        "websocket-max-message",
+        "websocket-compression",
+        "log-level",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], row->name) == 0)
+            return true;
+    return false;
+}
+
+__attribute__((format(printf, 5, 6))) static void
+tell(const struct differ *d,
+     enum change_kind kind,
+     const struct config_pool *pool,
+     const struct config_backend *backend,
+     const char *format,
+     ...)
+{
+    struct config_change change = {kind, pool, backend, NULL};
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    change.text = text;
+    d->tell(d->arg, &change);
+}
+
+static void diff_options(const struct differ *d,
+                         const struct proxy_options *from,
+                         const struct proxy_options *to)
+{
+    struct buf old, new;
+    buf_init(&old, 0);
+    buf_init(&new, 0);
+    for (size_t i = 0; i < proxy_option_table.row_count; i++) {
+        const struct option_row *row = &proxy_option_table.rows[i];
+        buf_clear(&old);
+        buf_clear(&new);
+        option_print(row, from, &old);
+        option_print(row, to, &new);
+        if (slice_eq(buf_slice(&old), buf_slice(&new)))
+            continue;
+        bool is_live = config_is_live(row);
+        tell(d, is_live ? CHANGE_OPTION : CHANGE_FOR_RESTART, NULL, NULL,
+             "%s: \"%.*s\" -> \"%.*s\"%s", row->name, SLICE_FMT(buf_slice(&old)),
+             SLICE_FMT(buf_slice(&new)), is_live ? "" : " takes a restart");
+    }
+    buf_fini(&old);
+    buf_fini(&new);
+}
+
+static void added(const struct differ *d,
+                  const struct config_pool *pool,
+                  const struct config_backend *b)
+{
+    tell(d, CHANGE_ADDED, pool, b, "%s/%s: added at %s", pool->site.name, b->name,
+         b->endpoint);
+}
+
+static void diff_backends(const struct differ *d,
+                          const struct config_pool *from,
+                          const struct config_pool *to)
+{
+    const char *pool = to->site.name;
+    for (size_t i = 0; i < from->backend_count; i++) {
+        const struct config_backend *b = &from->backends[i];
+        const struct config_backend *other = config_find_backend(to, b->name);
+        if (other == NULL)
+            tell(d, CHANGE_REMOVED, to, b, "%s/%s: removed; what runs there ends", pool,
+                 b->name);
+        else if (strcmp(other->endpoint, b->endpoint) != 0)
+            tell(d, CHANGE_REMOVED, to, b, "%s/%s: leaves %s; what runs there ends",
+                 pool, b->name, b->endpoint);
+    }
+    for (size_t i = 0; i < to->backend_count; i++) {
+        const struct config_backend *b = &to->backends[i];
+        const struct config_backend *other = config_find_backend(from, b->name);
+        if (other == NULL || strcmp(other->endpoint, b->endpoint) != 0)
+            added(d, to, b);
+        else if (other->weight != b->weight || other->limit != b->limit)
+            tell(d, CHANGE_SETTINGS, to, b, "%s/%s: weight %u -> %u, limit %u -> %u",
+                 pool, b->name, other->weight, b->weight, other->limit, b->limit);
+    }
+}
+
+static void diff_pool(const struct differ *d,
+                      const struct config_pool *from,
+                      const struct config_pool *to)
+{
+    const struct site_settings *old = &from->site, *new = &to->site;
+    if (old->own != new->own || old->max_queue != new->max_queue ||
+        old->buffering != new->buffering ||
+        old->request_buffer != new->request_buffer ||
+        old->queue_timeout_us != new->queue_timeout_us ||
+        old->request_timeout_us != new->request_timeout_us)
+        tell(d, CHANGE_POOL, to, NULL, "pool %s: its settings changed", new->name);
+    if (strcmp(from->balancer, to->balancer) != 0 ||
+        from->policy.queue_target_us != to->policy.queue_target_us ||
+        from->policy.queue_interval_us != to->policy.queue_interval_us)
+        tell(
+            d, CHANGE_FOR_RESTART, to, NULL,
+            "pool %s: balance, queue-target or queue-interval changed: takes a restart",
+            new->name);
+    diff_backends(d, from, to);
+}
+
+static bool
+are_routes_equal(const struct config *from, const struct config *to, size_t i)
+{
+    const struct route *a = &from->routes[i], *b = &to->routes[i];
+    return strcmp(a->host, b->host) == 0 && strcmp(a->prefix, b->prefix) == 0 &&
+           strcmp(from->pools[a->target].site.name, to->pools[b->target].site.name) ==
+               0;
+}
+
+static void
+diff_routes(const struct differ *d, const struct config *from, const struct config *to)
+{
+    bool are_equal = from->route_count == to->route_count;
+    for (size_t i = 0; are_equal && i < to->route_count; i++)
+        are_equal = are_routes_equal(from, to, i);
+    if (!are_equal)
+        tell(d, CHANGE_ROUTES, NULL, NULL, "routes: %zu -> %zu, from the new list",
+             from->route_count, to->route_count);
+}
+
+void config_diff(const struct config *from,
+                 const struct config *to,
+                 void (*tell_fn)(void *arg, const struct config_change *change),
+                 void *arg)
+{
+    const struct differ d = {tell_fn, arg};
+    diff_options(&d, &from->options, &to->options);
+    for (size_t i = 0; i < from->pool_count; i++) {
+        const struct config_pool *pool = &from->pools[i];
+        if (config_find_pool(to, pool->site.name) == NULL)
+            tell(&d, CHANGE_POOL_REMOVED, pool, NULL,
+                 "pool %s: removed; what runs there ends", pool->site.name);
+    }
+    for (size_t i = 0; i < to->pool_count; i++) {
+        const struct config_pool *pool = &to->pools[i];
+        const struct config_pool *other = config_find_pool(from, pool->site.name);
+        if (other != NULL) {
+            diff_pool(&d, other, pool);
+            continue;
+        }
+        tell(&d, CHANGE_POOL_ADDED, pool, NULL, "pool %s: added", pool->site.name);
+        for (size_t n = 0; n < pool->backend_count; n++)
+            added(&d, pool, &pool->backends[n]);
+    }
+    diff_routes(&d, from, to);
+}
