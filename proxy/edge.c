@@ -94,10 +94,20 @@ void snapshot_free(struct snapshot **snapshot_p)
     struct snapshot *s = take(*snapshot_p);
     if (s == NULL)
         return;
-    pool_report_fini(&s->pool);
+    for (uint32_t i = 0; i < s->pool_count; i++)
+        pool_report_fini(&s->pools[i]);
+    mem_free(&s->pools);
     requests_report_fini(&s->requests);
     clients_report_fini(&s->clients);
     mem_free(&s);
+}
+
+const struct pool_report *snapshot_pool(const struct snapshot *s, const char *name)
+{
+    for (uint32_t i = 0; i < s->pool_count; i++)
+        if (strcmp(s->pools[i].name, name) == 0)
+            return &s->pools[i];
+    return NULL;
 }
 
 /* ---- parts ---- */
@@ -359,13 +369,28 @@ static void on_notice(void *arg, const char *name, const char *text)
     send_report(e, &r);
 }
 
+static void report_pools(struct edge *e, struct snapshot *s)
+{
+    uint32_t count = 0;
+    for (struct site *site = sites_first(e->sites); site != NULL;
+         site = sites_next(e->sites, site))
+        count++;
+    s->pools = mem_zalloc((count + 1) * sizeof(*s->pools));
+    for (struct site *site = sites_first(e->sites); site != NULL;
+         site = sites_next(e->sites, site)) {
+        struct pool_report *r = &s->pools[s->pool_count++];
+        pool_report(site->pool, deadlines_now(e->deadlines), r);
+        memcpy(r->name, site->settings.name, sizeof(r->name));
+    }
+}
+
 static void take_snapshot(struct edge *e, struct snapshot *s)
 {
     s->number = e->options->number;
     s->was_followed = e->was_followed;
     s->connections = clients_count(e->clients);
     s->stats = e->stats;
-    pool_report(sites_first(e->sites)->pool, deadlines_now(e->deadlines), &s->pool);
+    report_pools(e, s);
     if (s->parts & SNAPSHOT_REQUESTS)
         exchanges_report(e->exchanges, &s->requests);
     if (s->parts & SNAPSHOT_CLIENTS)

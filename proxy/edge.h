@@ -76,12 +76,15 @@ struct snapshot {
     bool was_followed; /* the kill-request before it found its request */
     uint32_t connections;
     struct stats stats;
-    struct pool_report pool;
+    struct pool_report *pools; /* owned; those that are leaving, too */
+    uint32_t pool_count;
     struct requests_report requests;
     struct clients_report clients;
 };
 MUST_CHECK struct snapshot *snapshot_new(unsigned parts, uint64_t owner);
 void snapshot_free(struct snapshot **snapshot_p);
+/* NULL: the edge has no such pool. */
+const struct pool_report *snapshot_pool(const struct snapshot *s, const char *name);
 
 struct edge_options {
     const struct config *config; /* borrowed until EDGE_READY; its pools are made, their

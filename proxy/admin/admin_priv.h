@@ -155,6 +155,12 @@ struct backend_sum {
     struct backend_report all; /* state: the least far of the edges' */
     uint32_t edges, edges_up;  /* that know it; that may send to it */
 };
+bool admin_sum_backend_of(const struct operation *op,
+                          const char *pool,
+                          uint32_t index, /* where it probably stands */
+                          const char *name,
+                          struct backend_sum *ret_sum);
+/* The same in the pool of the members. */
 bool admin_sum_backend(const struct operation *op,
                        uint32_t index,
                        const char *name,

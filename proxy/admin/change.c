@@ -33,6 +33,12 @@ static struct member *find_member(struct operation *op)
     if (op->command.operand_count == 0)
         operation_refuse(op, "whose? usage: %s %s", op->command.verb->words,
                          op->command.verb->arguments);
+    else if (m == NULL && strchr(name, '/') != NULL &&
+             strncmp(name, POOL_NAME "/", sizeof POOL_NAME) != 0)
+        operation_refuse(op,
+                         "who is in the pool of %.80s is said in the configuration "
+                         "file, not by verbs",
+                         name);
     else if (m == NULL)
         operation_refuse(op, "no backend is called %.80s", name);
     else if (m->is_joining) {

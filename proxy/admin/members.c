@@ -10,7 +10,7 @@
 static const char *const admin_states[] = {"ready", "drain", "maint"};
 static const char *const health_rules[] = {"auto", "up", "down"};
 static const char *const pool_states[] = {"serving", "paused", "stopped"};
-static const char *const sources[] = {"option", "cli"};
+static const char *const sources[] = {"option", "cli", "file"};
 
 const char *admin_state_name(enum admin_state state)
 {

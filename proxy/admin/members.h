@@ -25,6 +25,7 @@ enum {
 enum member_source {
     SOURCE_OPTION, /* --backend */
     SOURCE_CLI,
+    SOURCE_FILE, /* of a pool that the configuration file names: not a member here */
 };
 
 struct change {    /* the last one */

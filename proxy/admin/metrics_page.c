@@ -12,8 +12,11 @@
 /* Histogram buckets end below powers of two: 64 us ... 67 s. */
 enum { FIRST_POWER = 6, LAST_POWER = 26 };
 
+struct pool_row;
+
 struct row {
-    const struct member *member;
+    const char *pool, *name;
+    struct backend_settings settings;
     struct backend_sum sum;
 };
 
@@ -21,6 +24,8 @@ struct page {
     struct buf *out;
     struct row *rows;
     uint32_t count;
+    struct pool_row *pools;
+    uint32_t pool_count;
 };
 
 static void head(struct buf *out, const char *name, const char *type, const char *help)
@@ -66,38 +71,56 @@ static void write_process(const struct operation *op, struct buf *out)
                  err_name((enum err)e), sum.failures[e]);
 }
 
-/* ---- the pool ---- */
+/* ---- the pools ---- */
 
-static void write_pool(const struct operation *op, struct buf *out)
+struct pool_row {
+    const char *pool;
+    enum pool_state state;
+    uint64_t queued, max_wait_us;
+    struct pool_stats stats;
+};
+
+static void sum_pool(const struct operation *op, const char *name, struct pool_row *row)
 {
-    struct pool_stats sum = {0};
-    uint64_t queued = 0, max_wait_us = 0;
+    *row = (struct pool_row){.pool = name};
     for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
         const struct snapshot *s = op->snapshots[i];
-        if (s == NULL)
+        const struct pool_report *p = s == NULL ? NULL : snapshot_pool(s, name);
+        if (p == NULL)
             continue;
-        queued += s->pool.queued;
-        if (s->pool.max_wait_us > max_wait_us)
-            max_wait_us = s->pool.max_wait_us;
-#define STAT(name, help) sum.name += s->pool.stats.name;
+        row->state = p->settings.state;
+        row->queued += p->queued;
+        if (p->max_wait_us > row->max_wait_us)
+            row->max_wait_us = p->max_wait_us;
+#define STAT(name, help) row->stats.name += p->stats.name;
 #include "proxy/upstream/pool_stats.def"
 #undef STAT
     }
-    enum pool_state state = op->admin->members.pool.state;
+}
+
+static void write_pools(struct page *page)
+{
+    struct buf *out = page->out;
+    const struct pool_row *rows = page->pools;
     head(out, "banyan_pool_state", "gauge", "1 for the state that the pool is in");
-    for (enum pool_state s = POOL_SERVING; s <= POOL_STOPPED; s++)
-        buf_addf(out, "banyan_pool_state{pool=\"%s\",state=\"%s\"} %d\n", POOL_NAME,
-                 pool_state_name(s), s == state);
+    for (uint32_t i = 0; i < page->pool_count; i++)
+        for (enum pool_state s = POOL_SERVING; s <= POOL_STOPPED; s++)
+            buf_addf(out, "banyan_pool_state{pool=\"%s\",state=\"%s\"} %d\n",
+                     rows[i].pool, pool_state_name(s), s == rows[i].state);
     head(out, "banyan_pool_queued", "gauge", "requests that wait for an app server");
-    buf_addf(out, "banyan_pool_queued{pool=\"%s\"} %" PRIu64 "\n", POOL_NAME, queued);
+    for (uint32_t i = 0; i < page->pool_count; i++)
+        buf_addf(out, "banyan_pool_queued{pool=\"%s\"} %" PRIu64 "\n", rows[i].pool,
+                 rows[i].queued);
     head(out, "banyan_pool_max_wait_seconds", "gauge",
          "how long the oldest of them waits");
-    buf_addf(out, "banyan_pool_max_wait_seconds{pool=\"%s\"} %.6f\n", POOL_NAME,
-             (double)max_wait_us / 1e6);
+    for (uint32_t i = 0; i < page->pool_count; i++)
+        buf_addf(out, "banyan_pool_max_wait_seconds{pool=\"%s\"} %.6f\n", rows[i].pool,
+                 (double)rows[i].max_wait_us / 1e6);
 #define STAT(name, help)                                                               \
     head(out, "banyan_pool_" #name "_total", "counter", help);                         \
-    buf_addf(out, "banyan_pool_" #name "_total{pool=\"%s\"} %" PRIu64 "\n", POOL_NAME, \
-             sum.name);
+    for (uint32_t i = 0; i < page->pool_count; i++)                                    \
+        buf_addf(out, "banyan_pool_" #name "_total{pool=\"%s\"} %" PRIu64 "\n",        \
+                 rows[i].pool, rows[i].stats.name);
 #include "proxy/upstream/pool_stats.def"
 #undef STAT
 }
@@ -107,8 +130,8 @@ static void write_pool(const struct operation *op, struct buf *out)
 static void
 sample(struct page *page, const struct row *row, const char *name, uint64_t value)
 {
-    buf_addf(page->out, "%s{pool=\"%s\",backend=\"%s\"} %" PRIu64 "\n", name, POOL_NAME,
-             row->member->name, value);
+    buf_addf(page->out, "%s{pool=\"%s\",backend=\"%s\"} %" PRIu64 "\n", name, row->pool,
+             row->name, value);
 }
 
 #define GAUGE(name, help, value)                                                       \
@@ -126,21 +149,21 @@ static void write_histogram(struct page *page,
     head(page->out, name, "histogram", help);
     for (uint32_t i = 0; i < page->count; i++) {
         const struct histogram *h = pick(&page->rows[i]);
-        const char *backend = page->rows[i].member->name;
+        const char *pool = page->rows[i].pool, *backend = page->rows[i].name;
         for (unsigned power = FIRST_POWER; power <= LAST_POWER; power++) {
             uint64_t end_us = (1ull << power) - 1;
             buf_addf(page->out,
                      "%s_bucket{pool=\"%s\",backend=\"%s\",le=\"%.6f\"} %" PRIu64 "\n",
-                     name, POOL_NAME, backend, (double)end_us / 1e6,
+                     name, pool, backend, (double)end_us / 1e6,
                      histogram_below(h, end_us));
         }
         buf_addf(page->out,
                  "%s_bucket{pool=\"%s\",backend=\"%s\",le=\"+Inf\"} %" PRIu64 "\n",
-                 name, POOL_NAME, backend, h->count);
-        buf_addf(page->out, "%s_sum{pool=\"%s\",backend=\"%s\"} %.6f\n", name,
-                 POOL_NAME, backend, (double)h->sum_us / 1e6);
+                 name, pool, backend, h->count);
+        buf_addf(page->out, "%s_sum{pool=\"%s\",backend=\"%s\"} %.6f\n", name, pool,
+                 backend, (double)h->sum_us / 1e6);
         buf_addf(page->out, "%s_count{pool=\"%s\",backend=\"%s\"} %" PRIu64 "\n", name,
-                 POOL_NAME, backend, h->count);
+                 pool, backend, h->count);
     }
 }
 
@@ -159,11 +182,10 @@ static void write_backends(struct page *page)
     GAUGE("banyan_backend_up", "1: every edge thread may send to it",
           row->sum.edges > 0 && row->sum.edges_up == row->sum.edges)
     GAUGE("banyan_backend_ready", "1: no operator keeps requests from it",
-          row->member->settings.state == ADMIN_READY &&
-              row->member->settings.health != HEALTH_DOWN)
-    GAUGE("banyan_backend_weight", "its weight", row->member->settings.weight)
+          row->settings.state == ADMIN_READY && row->settings.health != HEALTH_DOWN)
+    GAUGE("banyan_backend_weight", "its weight", row->settings.weight)
     GAUGE("banyan_backend_limit", "most requests at once; 0: as it grants",
-          row->member->settings.limit)
+          row->settings.limit)
     GAUGE("banyan_backend_slots", "requests that it runs at once",
           row->sum.all.view.slots)
     GAUGE("banyan_backend_credits", "requests that it may be sent",
@@ -183,19 +205,36 @@ static void write_backends(struct page *page)
                     "time from sending it there to the end of its answer", app_time);
 }
 
+static void
+add_pool(struct page *page, const struct operation *op, const struct pool_report *pool)
+{
+    sum_pool(op, pool->name, &page->pools[page->pool_count++]);
+    for (uint32_t i = 0; i < pool->backend_count; i++) {
+        const struct backend_report *b = &pool->backends[i];
+        struct row *row = &page->rows[page->count++];
+        row->pool = pool->name;
+        row->name = b->name;
+        (void)!admin_sum_backend_of(op, pool->name, i, b->name, &row->sum);
+        row->settings = row->sum.all.view.settings;
+    }
+}
+
 void metrics_write(const struct operation *op, struct buf *out)
 {
-    struct members *members = &op->admin->members;
     struct page page = {.out = out};
-    page.rows = mem_zalloc((members->count + 1) * sizeof *page.rows);
-    LIST_FOREACH(&members->all, n) {
-        struct row *row = &page.rows[page.count];
-        row->member = NODE_OF(n, struct member, node);
-        (void)!admin_sum_backend(op, page.count, row->member->name, &row->sum);
-        page.count++;
-    }
+    const struct snapshot *s = NULL;
+    uint32_t backends = 0;
+    for (uint32_t i = 0; s == NULL && i < op->admin->options.edge_count; i++)
+        s = op->snapshots[i];
+    for (uint32_t i = 0; s != NULL && i < s->pool_count; i++)
+        backends += s->pools[i].backend_count;
+    page.rows = mem_zalloc((backends + 1) * sizeof *page.rows);
+    page.pools = mem_zalloc((s == NULL ? 1 : s->pool_count + 1) * sizeof *page.pools);
+    for (uint32_t i = 0; s != NULL && i < s->pool_count; i++)
+        add_pool(&page, op, &s->pools[i]);
     write_process(op, out);
-    write_pool(op, out);
+    write_pools(&page);
     write_backends(&page);
     mem_free(&page.rows);
+    mem_free(&page.pools);
 }

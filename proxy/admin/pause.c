@@ -56,9 +56,12 @@ static void step_effective(struct operation *op)
 static void step_paused(struct operation *op)
 {
     uint64_t running = 0;
-    for (uint32_t i = 0; i < op->admin->options.edge_count; i++)
-        if (op->snapshots[i] != NULL)
-            running += op->snapshots[i]->pool.sent;
+    for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
+        const struct pool_report *pool =
+            op->snapshots[i] == NULL ? NULL
+                                     : snapshot_pool(op->snapshots[i], POOL_NAME);
+        running += pool == NULL ? 0 : pool->sent;
+    }
     if (op->admin->members.pool.state != POOL_PAUSED) {
         operation_refuse(op, "it was resumed meanwhile");
     } else if (running == 0) {

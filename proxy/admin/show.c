@@ -102,7 +102,8 @@ static void step_show_info(struct operation *op)
             continue;
         connections += s->connections;
         requests += s->stats.requests;
-        queued += s->pool.queued;
+        for (uint32_t p = 0; p < s->pool_count; p++)
+            queued += s->pools[p].queued;
     }
     report_facts(r, "info");
     report_fact_text(r, "version", BANYAN_VERSION);
@@ -148,23 +149,20 @@ static void step_show_stats(struct operation *op)
 #undef STAT
         for (int e = 0; e < ERR_COUNT; e++)
             sum.failures[e] += s->stats.failures[e];
-        pool.sent += s->pool.stats.sent;
-        pool.returned += s->pool.stats.returned;
-        pool.requeued += s->pool.stats.requeued;
-        pool.retried += s->pool.stats.retried;
-        pool.lost += s->pool.stats.lost;
-        pool.bad_frames += s->pool.stats.bad_frames;
+        for (uint32_t p = 0; p < s->pool_count; p++) {
+#define STAT(name, help) pool.name += s->pools[p].stats.name;
+#include "proxy/upstream/pool_stats.def"
+#undef STAT
+        }
     }
     report_facts(r, "stats");
 #define STAT(name, help) report_fact_count(r, #name, sum.name);
 #include "proxy/stats.def"
 #undef STAT
-    report_fact_count(r, "upstream_sent", pool.sent);
-    report_fact_count(r, "upstream_returned", pool.returned);
-    report_fact_count(r, "upstream_requeued", pool.requeued);
-    report_fact_count(r, "upstream_retried", pool.retried);
-    report_fact_count(r, "upstream_lost", pool.lost);
-    report_fact_count(r, "upstream_bad_frames", pool.bad_frames);
+    report_facts(r, "upstream");
+#define STAT(name, help) report_fact_count(r, #name, pool.name);
+#include "proxy/upstream/pool_stats.def"
+#undef STAT
     report_facts(r, "failures");
     for (int e = 1; e < ERR_COUNT; e++)
         if (sum.failures[e] > 0)

@@ -7,13 +7,16 @@
 
 #include "proxy/admin/admin_priv.h"
 
+static void show_file_pools(struct operation *op);
+
 #define COLUMNS(array) array, sizeof(array) / sizeof((array)[0])
 
 /* The edges keep the order of the members, unless one is just coming or going. */
 static const struct backend_report *
-find_report(const struct snapshot *s, uint32_t index, const char *name)
+find_report(const struct pool_report *pool, uint32_t index, const char *name)
 {
-    const struct pool_report *pool = &s->pool;
+    if (pool == NULL)
+        return NULL;
     if (index < pool->backend_count && strcmp(pool->backends[index].name, name) == 0)
         return &pool->backends[index];
     for (uint32_t i = 0; i < pool->backend_count; i++)
@@ -22,22 +25,39 @@ find_report(const struct snapshot *s, uint32_t index, const char *name)
     return NULL;
 }
 
+static const struct pool_report *
+pool_of(const struct operation *op, uint32_t edge, const char *name)
+{
+    return op->snapshots[edge] == NULL ? NULL
+                                       : snapshot_pool(op->snapshots[edge], name);
+}
+
 bool admin_sum_backend(const struct operation *op,
                        uint32_t index,
                        const char *name,
                        struct backend_sum *ret_sum)
 {
+    return admin_sum_backend_of(op, POOL_NAME, index, name, ret_sum);
+}
+
+bool admin_sum_backend_of(const struct operation *op,
+                          const char *pool,
+                          uint32_t index,
+                          const char *name,
+                          struct backend_sum *ret_sum)
+{
     struct backend_sum sum = {.all.view.state = BACKEND_UP};
     struct backend_report *all = &sum.all;
     struct backend_view *v = &all->view;
     for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
-        const struct backend_report *b =
-            op->snapshots[i] == NULL ? NULL
-                                     : find_report(op->snapshots[i], index, name);
+        const struct backend_report *b = find_report(pool_of(op, i, pool), index, name);
         if (b == NULL)
             continue;
         const struct backend_view *one = &b->view;
         bool is_linked = one->state >= BACKEND_UP;
+        uint32_t limit = v->settings.limit;
+        v->settings = one->settings; /* the edges share the limit */
+        v->settings.limit += limit;
         sum.edges++;
         sum.edges_up += one->state == BACKEND_UP && one->window > 0;
         if (one->state < v->state || one->state == BACKEND_DRAINING)
@@ -79,15 +99,18 @@ static void show_times(struct report *r, const struct histogram *h)
     report_ms(r, histogram_quantile(h, 99));
 }
 
-static void show_member(struct operation *op, const struct member *m, uint32_t index)
+static void show_member(struct operation *op,
+                        const char *pool,
+                        const struct member *m,
+                        uint32_t index)
 {
     struct report *r = &op->report;
     struct backend_sum sum;
-    char text[96], at[32];
-    (void)admin_sum_backend(op, index, m->name, &sum);
+    char text[160], at[32];
+    (void)!admin_sum_backend_of(op, pool, index, m->name, &sum);
     const struct backend_report *b = &sum.all;
     const struct backend_view *v = &b->view;
-    (void)snprintf(text, sizeof text, "%s/%s", POOL_NAME, m->name);
+    (void)snprintf(text, sizeof text, "%s/%s", pool, m->name);
     report_text(r, text);
     report_text(r, admin_state_name(m->settings.state));
     report_text(r, health_text(m, &sum));
@@ -120,6 +143,36 @@ static void show_member(struct operation *op, const struct member *m, uint32_t i
     report_text(r, at);
     report_text(r, m->change.by);
     report_text(r, m->change.what);
+}
+
+/* One edge that still answers, as a list of what there is; NULL: none. */
+static const struct snapshot *any_snapshot(const struct operation *op)
+{
+    for (uint32_t i = 0; i < op->admin->options.edge_count; i++)
+        if (op->snapshots[i] != NULL)
+            return op->snapshots[i];
+    return NULL;
+}
+
+/* Pools that the configuration file names: it says who is in them. */
+static void show_file_pools(struct operation *op)
+{
+    const struct snapshot *s = any_snapshot(op);
+    for (uint32_t p = 0; s != NULL && p < s->pool_count; p++) {
+        const struct pool_report *pool = &s->pools[p];
+        if (strcmp(pool->name, POOL_NAME) == 0)
+            continue;
+        for (uint32_t i = 0; i < pool->backend_count; i++) {
+            const struct backend_report *b = &pool->backends[i];
+            struct backend_sum sum;
+            struct member m = {.source = SOURCE_FILE};
+            (void)!admin_sum_backend_of(op, pool->name, i, b->name, &sum);
+            m.settings = sum.all.view.settings;
+            memcpy(m.name, b->name, sizeof m.name);
+            memcpy(m.endpoint, b->endpoint, sizeof m.endpoint);
+            show_member(op, pool->name, &m, i);
+        }
+    }
 }
 
 static void step_show_backends(struct operation *op)
@@ -166,9 +219,11 @@ static void step_show_backends(struct operation *op)
     LIST_FOREACH(&members->all, n) {
         const struct member *m = NODE_OF(n, struct member, node);
         if (only == NULL || only == m)
-            show_member(op, m, index);
+            show_member(op, POOL_NAME, m, index);
         index++;
     }
+    if (only == NULL)
+        show_file_pools(op);
     operation_finish(op, OUTCOME_DONE);
 }
 
@@ -178,6 +233,62 @@ void verb_show_backends(struct operation *op)
 }
 
 /* ---- pools ---- */
+
+struct pool_sum {
+    uint64_t queued, sent, max_wait_us, requests;
+    bool is_asgi;
+};
+
+static struct pool_sum sum_pool(const struct operation *op, const char *name)
+{
+    struct pool_sum sum = {0};
+    for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
+        const struct pool_report *p = pool_of(op, i, name);
+        if (p == NULL)
+            continue;
+        sum.queued += p->queued;
+        sum.sent += p->sent;
+        if (p->max_wait_us > sum.max_wait_us)
+            sum.max_wait_us = p->max_wait_us;
+        sum.requests += p->stats.requests;
+        sum.is_asgi |= p->is_asgi;
+    }
+    return sum;
+}
+
+/* Some edge thread may send to it. */
+static bool
+takes_requests(const struct operation *op, const struct pool_report *p, uint32_t i)
+{
+    const struct backend_settings *s = &p->backends[i].view.settings;
+    struct backend_sum sum;
+    return s->state == ADMIN_READY && s->health != HEALTH_DOWN &&
+           p->backends[i].view.weight > 0 &&
+           admin_sum_backend_of(op, p->name, i, p->backends[i].name, &sum) &&
+           sum.edges_up > 0;
+}
+
+static void show_pool(struct operation *op, const struct pool_report *pool)
+{
+    struct report *r = &op->report;
+    struct pool_sum sum = sum_pool(op, pool->name);
+    const struct change *change = &op->admin->members.pool_change;
+    bool is_changed = strcmp(pool->name, POOL_NAME) == 0 && change->at_ms != 0;
+    uint32_t up = 0;
+    for (uint32_t i = 0; i < pool->backend_count; i++)
+        up += takes_requests(op, pool, i);
+    report_text(r, pool->name);
+    report_text(r, pool_state_name(pool->settings.state));
+    report_text(r, sum.is_asgi ? "asgi" : "wsgi");
+    report_count(r, pool->backend_count);
+    report_count(r, up);
+    report_count(r, sum.queued);
+    report_ms(r, sum.max_wait_us);
+    report_count(r, sum.sent);
+    report_count(r, sum.requests);
+    report_text(r, is_changed ? change->by : NULL);
+    report_text(r, is_changed ? change->what : NULL);
+}
 
 static void step_show_pools(struct operation *op)
 {
@@ -194,41 +305,10 @@ static void step_show_pools(struct operation *op)
         {"changed_by", "BY", ALIGN_LEFT},
         {"change", "CHANGE", ALIGN_LEFT},
     };
-    struct members *members = &op->admin->members;
-    struct report *r = &op->report;
-    uint64_t queued = 0, sent = 0, max_wait_us = 0, requests = 0, up = 0;
-    bool is_asgi = false;
-    for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
-        const struct snapshot *s = op->snapshots[i];
-        if (s == NULL)
-            continue;
-        queued += s->pool.queued;
-        sent += s->pool.sent;
-        if (s->pool.max_wait_us > max_wait_us)
-            max_wait_us = s->pool.max_wait_us;
-        requests += s->pool.stats.requests;
-        is_asgi |= s->pool.is_asgi;
-    }
-    uint32_t index = 0;
-    LIST_FOREACH(&members->all, n) {
-        const struct member *m = NODE_OF(n, struct member, node);
-        struct backend_sum sum;
-        bool is_known = admin_sum_backend(op, index++, m->name, &sum);
-        up += is_known && sum.edges_up > 0 && m->settings.state == ADMIN_READY &&
-              m->settings.health != HEALTH_DOWN && m->settings.weight > 0;
-    }
-    report_table(r, "pools", COLUMNS(columns));
-    report_text(r, POOL_NAME);
-    report_text(r, pool_state_name(members->pool.state));
-    report_text(r, is_asgi ? "asgi" : "wsgi");
-    report_count(r, members->count);
-    report_count(r, up);
-    report_count(r, queued);
-    report_ms(r, max_wait_us);
-    report_count(r, sent);
-    report_count(r, requests);
-    report_text(r, members->pool_change.at_ms == 0 ? NULL : members->pool_change.by);
-    report_text(r, members->pool_change.at_ms == 0 ? NULL : members->pool_change.what);
+    const struct snapshot *s = any_snapshot(op);
+    report_table(&op->report, "pools", COLUMNS(columns));
+    for (uint32_t i = 0; s != NULL && i < s->pool_count; i++)
+        show_pool(op, &s->pools[i]);
     operation_finish(op, OUTCOME_DONE);
 }
 

@@ -34,6 +34,7 @@ static void report_backend(struct backend *b, uint64_t now_us, struct backend_re
     backend_view(b, &r->view);
     r->view.name = r->view.endpoint = NULL; /* not for another thread */
     memcpy(r->name, b->name, strnlen(b->name, sizeof r->name - 1));
+    memcpy(r->endpoint, b->endpoint, strnlen(b->endpoint, sizeof r->endpoint - 1));
 }
 
 void pool_report(struct pool *pool, uint64_t now_us, struct pool_report *ret_report)

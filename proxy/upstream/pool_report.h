@@ -9,12 +9,14 @@
 
 struct backend_report {
     char name[64];
+    char endpoint[256];
     struct backend_view view; /* without its texts */
     uint64_t max_wait_us;     /* of what is there: the oldest without an answer */
     struct histogram queue_time, app_time;
 };
 
 struct pool_report {
+    char name[64]; /* the caller's to fill */
     struct pool_stats stats;
     struct pool_settings settings;
     uint32_t queued, sent;

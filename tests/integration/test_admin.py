@@ -769,3 +769,44 @@ def test_a_thousand_backends_are_no_burden(start):
     assert plane.done("ping").out == "pong\n"
     plane.done("remove", "b500")
     assert len(plane.done("--json", "show", "backends").json["backends"]) == 999
+
+
+# ---- pools of a configuration file ----
+
+
+def test_pools_of_a_file_are_shown_and_left_alone(start):
+    file, address = start.folder / "proxy.yaml", ("127.0.0.1", free_port())
+    file.write_text(f"""
+pools:
+  - name: web
+    backends:
+      - name: w1
+        endpoint: ipc://{start.folder}/w1.sock
+        weight: 50
+      - name: w2
+        endpoint: ipc://{start.folder}/w2.sock
+  - name: api
+    backends:
+      - name: w1
+        endpoint: ipc://{start.folder}/x.sock
+routes:
+  - path: /api
+    pool: api
+  - pool: web
+""")
+    options = ("--config", file, "--metrics", "%s:%d" % address)
+    plane = Plane(start, *options, backends=())
+    pools = plane.done("--json", "show", "pools").json["pools"]
+    counts = {p["pool"]: p["backends"] for p in pools}
+    assert counts["web"] == 2 and counts["api"] == 1
+    rows = plane.done("--json", "show", "backends").json["backends"]
+    assert {r["backend"]: r["weight"] for r in rows} == {
+        "web/w1": 50,
+        "web/w2": 100,
+        "api/w1": 100,
+    }
+    assert {r["source"] for r in rows} == {"file"}
+    assert rows[0]["endpoint"] == f"ipc://{start.folder}/w1.sock"
+    assert "configuration file" in plane.say("drain", "web/w1").err
+    samples = parse_metrics(scrape(address))[1]
+    assert samples["banyan_backend_weight", 'pool="web",backend="w1"'] == 50

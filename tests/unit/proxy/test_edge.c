@@ -218,12 +218,12 @@ static void a_snapshot_shows_what_was_ordered_before(void **state)
     int client = join(&f);
     ask(client, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n");
     struct snapshot *s = look(&f);
-    while (s->pool.queued == 0) {
+    while (s->pools[0].queued == 0) {
         snapshot_free(&s);
         s = look(&f);
     }
-    assert_int_equal(s->pool.backend_count, 1);
-    assert_string_equal(s->pool.backends[0].name, "app");
+    assert_int_equal(s->pools[0].backend_count, 1);
+    assert_string_equal(s->pools[0].backends[0].name, "app");
     assert_int_equal(s->requests.count, 1);
     assert_string_equal(s->requests.rows[0].target, "/x");
     assert_string_equal(s->requests.rows[0].stage, "queued");
@@ -238,7 +238,7 @@ static void a_snapshot_shows_what_was_ordered_before(void **state)
     assert_says(client, "HTTP/1.1 503 Service Unavailable\r\n");
     s = look(&f);
     assert_true(s->was_followed);
-    assert_int_equal(s->pool.queued, 0);
+    assert_int_equal(s->pools[0].queued, 0);
     snapshot_free(&s);
     (void)close(client);
     order(&f, EDGE_SHUTDOWN, "");
