@@ -91,8 +91,8 @@ static size_t decode(struct slice path, char *to, size_t max)
             break;
         if (c == '%' && path.len - i > 2) {
             int high = hex_digit(path.ptr[i + 1]), low = hex_digit(path.ptr[i + 2]);
-            int byte = high << 4 | low;
-            if (high >= 0 && low >= 0 && byte != '/' && byte != '\0') {
+            int byte = high < 0 || low < 0 ? -1 : high << 4 | low;
+            if (byte > 0 && byte != '/') {
                 c = (char)byte;
                 i += 2;
             }
