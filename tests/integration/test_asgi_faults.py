@@ -118,6 +118,20 @@ def test_a_close_code_says_that_the_service_restarts(site):
     leave(sockets + streams)
 
 
+def test_a_process_that_gets_a_sigterm_says_goodbye_to_its_own(site):
+    site = site("--graceful-timeout", "2")
+    sockets, streams, pids = crowd(site)
+    victim = next(iter(pids))
+    os.kill(victim, signal.SIGTERM)
+    assert {ws.how_it_ended() for ws in of(sockets, victim)} == {1012}
+    assert {stream.how_it_ended() for stream in of(streams, victim)} <= {"cut", "complete"}
+    [other] = pids - {victim}
+    still_talk(of(sockets, other))
+    new = [Socket(site.address) for _ in range(10)] + [Stream(site.address) for _ in range(10)]
+    assert victim not in {one.pid for one in new}
+    leave(sockets + streams + new)
+
+
 def test_sighup_moves_everybody_to_the_new_processes(site):
     site = site("--graceful-timeout", "2")
     sockets, streams, pids = crowd(site)
