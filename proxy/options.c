@@ -112,7 +112,11 @@ static const struct option_row rows[] = {
     {"retry-budget", 0, OPTION_COUNT, ROW(retry_budget), "PERCENT", "20", 0, 100, NULL,
      "of the last ten seconds' requests may be sent a second time; at least 3 may"},
 
-    {"eject-after", 0, OPTION_COUNT, ROW(eject_after), "N", "5", 0, 1000, "Health",
+    {"slow-start", 0, OPTION_SECONDS, ROW(slow_start_s), "SECONDS", "0", 0, 3600,
+     "Health",
+     "until an app server that came up, or was made ready, has its whole share; 0: at "
+     "once"},
+    {"eject-after", 0, OPTION_COUNT, ROW(eject_after), "N", "5", 0, 1000, NULL,
      "an app server gets nothing for a while after so many failures in a row (500 and "
      "above, no answer), unless the others fail as well; 0: never"},
     {"eject-rate", 0, OPTION_COUNT, ROW(eject_rate), "PERCENT", "40", 0, 100, NULL,
@@ -239,6 +243,7 @@ bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
         .hash = by,
         .queue_target_us = to_us(o->queue_target_s),
         .queue_interval_us = to_us(o->queue_interval_s),
+        .slow_start_us = to_us(o->slow_start_s),
         .eject_after = (uint32_t)o->eject_after,
         .eject_rate_percent = (uint32_t)o->eject_rate,
         .eject_most_percent = (uint32_t)o->eject_most,

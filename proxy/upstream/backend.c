@@ -142,6 +142,8 @@ void backend_free(struct backend **backend_p)
 void backend_set(struct backend *b, const struct backend_settings *settings)
 {
     CHECK_OBJ(b, BACKEND_MAGIC);
+    if (settings->state == ADMIN_READY && b->settings.state != ADMIN_READY)
+        health_begin(b, clock_now_us());
     b->settings = *settings;
     b->load.weight = settings->weight < WEIGHT_MAX ? settings->weight : WEIGHT_MAX;
     backend_update_load(b);

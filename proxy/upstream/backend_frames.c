@@ -153,6 +153,7 @@ static void on_hello(struct backend *b, const struct frame *f)
     if (b->instance != h->instance)
         health_renew(b);
     b->instance = h->instance;
+    health_begin(b, b->heard_us);
     backend_set_state(b, BACKEND_UP);
     if (h->page.len != 0 && !has_page)
         log_debug(&b->log, "cannot read its page %.*s", SLICE_FMT(h->page));

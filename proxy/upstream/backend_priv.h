@@ -96,6 +96,7 @@ struct backend {
     uint64_t ping_sequence;
     struct outlier outlier;
     uint64_t ejected_until_us; /* 0: it is not */
+    uint64_t began_us;         /* when its share began to grow */
     uint64_t forgiven_us;      /* when the next one of `ejections` is forgotten */
     uint32_t ejections;        /* so many times eject_us */
 };
@@ -141,6 +142,8 @@ void backend_drop_unsent(struct backend *b);
 bool health_permits(const struct backend *b);
 /* A request ended there. May eject it. */
 void health_note(struct backend *b, bool is_good, uint64_t now_us);
+/* It may have requests from here on, a few at first (--slow-start). */
+void health_begin(struct backend *b, uint64_t now_us);
 /* Another process answers there: it starts with a clean sheet. */
 void health_renew(struct backend *b);
 void health_tick(struct backend *b, uint64_t now_us);

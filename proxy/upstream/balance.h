@@ -15,6 +15,7 @@ enum {
     LOAD_NOT_READY = UINT32_MAX,
     WEIGHT_DEFAULT = 100,
     WEIGHT_MAX = 256,
+    RAMP_WHOLE = 256,
 };
 
 /* Embedded in a backend. */
@@ -24,6 +25,8 @@ struct load {
     uint64_t service_us; /* average time in the application; 0: not known */
     uint32_t weight;     /* its share next to the others', 0 to WEIGHT_MAX; 0: nothing
                             new goes there */
+    uint32_t ramp;       /* it just began: so much of its weight counts, of RAMP_WHOLE;
+                            0: all */
     uint64_t key;        /* hash: of its name, the same in every edge thread */
     uint32_t place;      /* in ready[], or LOAD_NOT_READY; owned by the set */
     uint32_t turn;       /* least_load: requests left before it is another one's turn */
@@ -32,6 +35,12 @@ struct load {
     /* what the set knows of it */
     uint32_t member, counted_in_flight, counted_weight, table_weight;
 };
+
+/* What its weight comes to now, in parts of RAMP_WHOLE. */
+static inline uint32_t load_share(const struct load *load)
+{
+    return load->weight * (load->ramp == 0 ? (uint32_t)RAMP_WHOLE : load->ramp);
+}
 
 struct balancer;
 

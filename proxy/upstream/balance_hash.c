@@ -84,6 +84,12 @@ static bool has_its_share(const struct balance_set *set, const struct load *load
     return load->in_flight + 1 > share * BOUND_PERCENT / 100 + 1;
 }
 
+/* One that just began takes a part of its keys: more and more, none back. */
+static bool takes(const struct load *load, uint64_t key)
+{
+    return load->ramp == 0 || balance_mix(key ^ load->key) % RAMP_WHOLE < load->ramp;
+}
+
 static struct load *pick(struct balance_set *set, uint64_t key)
 {
     if (key == 0 || set->member_count >= FREE)
@@ -95,7 +101,8 @@ static struct load *pick(struct balance_set *set, uint64_t key)
         if (at == FREE)
             break;
         struct load *load = set->members[at];
-        if (load->place != LOAD_NOT_READY && !has_its_share(set, load))
+        if (load->place != LOAD_NOT_READY && takes(load, key) &&
+            !has_its_share(set, load))
             return load;
     }
     return balance_least_load.pick(set, key);

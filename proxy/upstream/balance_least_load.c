@@ -21,8 +21,8 @@ enum { WARM_US = 100, TURN_REQUESTS = 256 };
 
 static bool is_better(const struct load *a, const struct load *b)
 {
-    double a_cost = ((double)a->in_flight + 1) * b->weight;
-    double b_cost = ((double)b->in_flight + 1) * a->weight;
+    double a_cost = ((double)a->in_flight + 1) * load_share(b);
+    double b_cost = ((double)b->in_flight + 1) * load_share(a);
     /* A service time nobody has measured yet must neither attract nor repel. */
     if (a->service_us != 0 && b->service_us != 0) {
         a_cost *= (double)a->service_us;
@@ -55,16 +55,27 @@ static struct load *better_of_two(struct balance_set *set)
     return is_better(b, a) ? b : a;
 }
 
+/* Being the only idle one is no reason to give all to one that just began. */
+static bool lets_pass(struct balance_set *set, const struct load *load)
+{
+    bool is_alone = set->idle.head.prev == &load->idle;
+    return load->ramp != 0 && is_alone &&
+           (balance_random(set) >> 32) % RAMP_WHOLE >= load->ramp;
+}
+
 static struct load *pick(struct balance_set *set, uint64_t key)
 {
     (void)key;
     struct load *load = set->warm;
     if (load == NULL || load->turn == 0 || !is_hardly_a_wait(load)) {
         struct node *idle = list_first(&set->idle);
-        load = idle != NULL ? NODE_OF(idle, struct load, idle) : better_of_two(set);
+        load = idle == NULL ? NULL : NODE_OF(idle, struct load, idle);
+        if (load == NULL || lets_pass(set, load))
+            load = better_of_two(set);
     }
     if (load->turn == 0)
-        load->turn = 1 + TURN_REQUESTS * load->weight / WEIGHT_DEFAULT;
+        load->turn =
+            1 + TURN_REQUESTS * load_share(load) / (WEIGHT_DEFAULT * RAMP_WHOLE);
     load->turn--;
     return load;
 }

@@ -7,7 +7,7 @@
  * virtual time of now. */
 #include "proxy/upstream/balance.h"
 
-enum { STRIDE = 1 << 24 };
+static const uint64_t STRIDE = (uint64_t)1 << 32;
 
 static bool is_before(const struct load *a, const struct load *b)
 {
@@ -53,7 +53,7 @@ static struct load *pick(struct balance_set *set, uint64_t key)
     (void)key;
     struct load *load = set->ready[0];
     set->pass = load->pass;
-    load->pass += STRIDE / load->weight;
+    load->pass += STRIDE / load_share(load);
     sink(set, 0);
     return load;
 }

@@ -129,6 +129,7 @@ static void readmit(struct backend *b, uint64_t now_us)
     b->ejected_until_us = 0;
     b->forgiven_us = now_us + b->pool->options.policy.eject_us;
     b->outlier.in_row = 0;
+    health_begin(b, now_us);
     log_info(&b->log, "no longer ejected");
     backend_notice(b, "no longer ejected");
     backend_update_load(b);
@@ -152,11 +153,29 @@ static void forgive(struct backend *b, uint64_t now_us)
     }
 }
 
+/* ---- slow start ---- */
+
+void health_begin(struct backend *b, uint64_t now_us)
+{
+    b->began_us = now_us;
+    b->load.ramp = b->pool->options.policy.slow_start_us == 0 ? 0 : 1;
+}
+
+static void ramp_up(struct backend *b, uint64_t now_us)
+{
+    uint64_t age_us = now_us > b->began_us ? now_us - b->began_us : 0;
+    uint64_t whole_us = b->pool->options.policy.slow_start_us;
+    b->load.ramp =
+        age_us >= whole_us ? 0 : 1 + (uint32_t)(age_us * RAMP_WHOLE / whole_us);
+}
+
 /* ---- the tick ---- */
 
 void health_tick(struct backend *b, uint64_t now_us)
 {
     forgive(b, now_us);
+    if (b->load.ramp != 0)
+        ramp_up(b, now_us);
     if (b->state <= BACKEND_CONNECTING || b->settings.state == ADMIN_MAINT)
         return;
     if (now_us - b->pool->tick_us > STALL_US || !owes_an_answer(b)) {

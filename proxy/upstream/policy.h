@@ -17,6 +17,7 @@ struct pool_policy {
     struct hash_by hash;
     uint64_t queue_target_us; /* shed.h; 0: the queue is FIFO, however long it takes */
     uint64_t queue_interval_us;
+    uint64_t slow_start_us; /* until one that came up has its whole share; 0: at once */
     /* outlier.h; all 0: nobody is ejected */
     uint32_t eject_after;        /* failures in a row; 0: however many */
     uint32_t eject_rate_percent; /* points above the others'; 0: however far */

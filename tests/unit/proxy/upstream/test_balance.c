@@ -330,6 +330,61 @@ static void round_robin_stays_in_order_while_loads_come_and_go(void **state)
     balance_fini(&set);
 }
 
+static void one_that_just_began_gets_a_part_of_its_share(void **state)
+{
+    (void)state;
+    static const struct balancer *const policies[] = {
+        &balance_least_load, &balance_round_robin, &balance_hash};
+    for (size_t p = 0; p < sizeof policies / sizeof policies[0]; p++) {
+        struct fixture f;
+        uint32_t got[LOADS];
+        setup_for(&f, policies[p], 4);
+        f.loads[2].ramp = RAMP_WHOLE / 4;
+        serve(&f, 40000, got);
+        assert_in_range(got[2], 1500, 3500);
+        for (uint32_t i = 0; i < 4; i++)
+            if (i != 2)
+                assert_in_range(got[i], 11000, 14000);
+        f.loads[2].ramp = 0;
+        serve(&f, 40000, got);
+        assert_in_range(got[2], 9500, 10500);
+        balance_fini(&f.set);
+    }
+}
+
+static void the_only_idle_one_is_spared_when_it_just_began(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f, 2);
+    f.loads[0].ramp = RAMP_WHOLE / 4;
+    hold(&f, 1, 1);
+    uint32_t got = 0;
+    for (int n = 0; n < 4000; n++)
+        got += pick(&f) == &f.loads[0];
+    assert_in_range(got, 800, 1200);
+    balance_fini(&f.set);
+}
+
+static void when_all_just_began_they_share_as_ever(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint32_t got[LOADS];
+    setup(&f, 4);
+    for (uint32_t i = 0; i < 4; i++)
+        f.loads[i].ramp = 1;
+    serve(&f, 40000, got);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_in_range(got[i], 8000, 12000);
+
+    /* And one that is alone has to. */
+    for (uint32_t i = 1; i < 4; i++)
+        balance_update(&f.set, &f.loads[i], false);
+    assert_ptr_equal(pick(&f), &f.loads[0]);
+    balance_fini(&f.set);
+}
+
 static void policies_are_found_by_name(void **state)
 {
     (void)state;
@@ -358,6 +413,9 @@ int main(void)
         cmocka_unit_test(round_robin_heeds_weights_and_spreads_them),
         cmocka_unit_test(round_robin_owes_nothing_to_one_that_was_away),
         cmocka_unit_test(round_robin_stays_in_order_while_loads_come_and_go),
+        cmocka_unit_test(one_that_just_began_gets_a_part_of_its_share),
+        cmocka_unit_test(the_only_idle_one_is_spared_when_it_just_began),
+        cmocka_unit_test(when_all_just_began_they_share_as_ever),
         cmocka_unit_test(policies_are_found_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

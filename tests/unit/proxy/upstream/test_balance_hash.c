@@ -139,6 +139,24 @@ static void shares_follow_the_weights(void **state)
     balance_fini(&f.set);
 }
 
+static void one_that_just_began_takes_its_keys_bit_by_bit(void **state)
+{
+    (void)state;
+    setup(&f, 1);
+    (void)look(&f);
+    uint32_t whole = keys_of(&f, 3), had = 0;
+    for (uint32_t ramp = 32; ramp < RAMP_WHOLE; ramp += 32) {
+        f.loads[3].ramp = ramp;
+        uint32_t moved = look(&f), has = keys_of(&f, 3);
+        if (had > 0)
+            assert_int_equal(moved, has - had);
+        assert_in_range(has, whole * ramp / RAMP_WHOLE * 7 / 10,
+                        whole * ramp / RAMP_WHOLE * 13 / 10);
+        had = has;
+    }
+    balance_fini(&f.set);
+}
+
 static void a_popular_key_overflows_to_others(void **state)
 {
     (void)state;
@@ -202,6 +220,7 @@ int main(void)
         cmocka_unit_test(one_that_is_away_has_its_keys_again_when_it_is_back),
         cmocka_unit_test(few_keys_move_when_one_leaves_for_good_or_joins),
         cmocka_unit_test(shares_follow_the_weights),
+        cmocka_unit_test(one_that_just_began_takes_its_keys_bit_by_bit),
         cmocka_unit_test(a_popular_key_overflows_to_others),
         cmocka_unit_test(without_a_key_the_idle_one_is_taken),
         cmocka_unit_test(all_are_found_when_hardly_anybody_is_there),

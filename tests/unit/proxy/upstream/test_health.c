@@ -240,6 +240,38 @@ static void requests_that_time_out_are_failures(void **state)
     fixture_fini(&f);
 }
 
+static uint32_t share_of_first(struct fixture *f)
+{
+    uint32_t first = 0;
+    for (int n = 0; n < 600; n++)
+        first += serve(f, 2, 200) == 0;
+    return first;
+}
+
+static void one_that_comes_up_starts_slowly(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct pool_policy slow = {.slow_start_us = 10 * (uint64_t)SECOND_US};
+    fixture_init_with(&f, 10, &slow);
+    fixture_up(&f, 1, 4);
+    fixture_pass(&f, 11 * (uint64_t)SECOND_US);
+    fixture_up(&f, 0, 4); /* b0 comes second */
+    assert_in_range(share_of_first(&f), 0, 40);
+    fixture_pass(&f, 5 * (uint64_t)SECOND_US);
+    assert_in_range(share_of_first(&f), 60, 250);
+    fixture_pass(&f, 5 * (uint64_t)SECOND_US);
+    assert_true(share_of_first(&f) > 200);
+
+    /* Also when an operator lets it have requests again. */
+    struct backend_settings settings = BACKEND_SETTINGS;
+    settings.state = ADMIN_DRAIN;
+    assert_true(pool_set(f.pool, "b0", &settings));
+    assert_true(pool_set(f.pool, "b0", &BACKEND_SETTINGS));
+    assert_in_range(share_of_first(&f), 0, 40);
+    fixture_fini(&f);
+}
+
 static void copy_view(struct backend *b, void *arg)
 {
     struct backend_view **next = arg;
@@ -260,6 +292,7 @@ int main(void)
         cmocka_unit_test(a_silent_backend_is_asked_and_then_given_up),
         cmocka_unit_test(an_idle_local_backend_is_not_asked),
         cmocka_unit_test(nobody_is_blamed_when_our_own_loop_stood_still),
+        cmocka_unit_test(one_that_comes_up_starts_slowly),
         cmocka_unit_test(one_that_fails_gets_nothing_for_a_while),
         cmocka_unit_test(an_operator_can_overrule_it),
         cmocka_unit_test(another_process_starts_with_a_clean_sheet),
