@@ -13,6 +13,7 @@
 
 void config_fill_pool(const struct proxy_options *o, struct config_pool *pool)
 {
+    pool->options = *o;
     pool->balancer = o->balance;
     pool->policy = o->policy;
     pool->site.max_queue = (uint32_t)o->max_queue;

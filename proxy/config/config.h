@@ -33,8 +33,9 @@ struct config_backend {
 };
 
 struct config_pool {
-    struct site_settings site; /* its name, too */
-    const char *balancer;      /* its name; NULL: the default policy */
+    struct proxy_options options; /* as this pool has them */
+    struct site_settings site;    /* its name, too */
+    const char *balancer;         /* its name; NULL: the default policy */
     struct pool_policy policy;
     bool is_named; /* in a file: its app servers must say that they belong to it */
     struct config_backend *backends;

@@ -3,7 +3,10 @@
 #include "proxy/config/diff.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
+
+#include "proxy/config/raw.h"
 
 struct differ {
     void (*tell)(void *arg, const struct config_change *change);
@@ -65,28 +68,38 @@ tell(const struct differ *d,
     d->tell(d->arg, &change);
 }
 
-static void diff_options(const struct differ *d,
-                         const struct proxy_options *from,
-                         const struct proxy_options *to)
+/* Of one pool, or `pool` NULL. */
+static void diff_option(const struct differ *d,
+                        const struct option_row *row,
+                        const struct proxy_options *from,
+                        const struct proxy_options *to,
+                        const struct config_pool *pool)
 {
     struct buf old, new;
     buf_init(&old, 0);
     buf_init(&new, 0);
-    for (size_t i = 0; i < proxy_option_table.row_count; i++) {
-        const struct option_row *row = &proxy_option_table.rows[i];
-        buf_clear(&old);
-        buf_clear(&new);
-        option_print(row, from, &old);
-        option_print(row, to, &new);
-        if (slice_eq(buf_slice(&old), buf_slice(&new)))
-            continue;
-        bool is_live = config_is_live(row);
-        tell(d, is_live ? CHANGE_OPTION : CHANGE_FOR_RESTART, NULL, NULL,
-             "%s: \"%.*s\" -> \"%.*s\"%s", row->name, SLICE_FMT(buf_slice(&old)),
+    option_print(row, from, &old);
+    option_print(row, to, &new);
+    bool is_live = config_is_live(row);
+    if (!slice_eq(buf_slice(&old), buf_slice(&new)))
+        tell(d,
+             !is_live       ? CHANGE_FOR_RESTART
+             : pool == NULL ? CHANGE_OPTION
+                            : CHANGE_POOL,
+             pool, NULL, "%s%s%s%s: \"%.*s\" -> \"%.*s\"%s",
+             pool == NULL ? "" : "pool ", pool == NULL ? "" : pool->site.name,
+             pool == NULL ? "" : ": ", row->name, SLICE_FMT(buf_slice(&old)),
              SLICE_FMT(buf_slice(&new)), is_live ? "" : " takes a restart");
-    }
     buf_fini(&old);
     buf_fini(&new);
+}
+
+static void diff_options(const struct differ *d,
+                         const struct proxy_options *from,
+                         const struct proxy_options *to)
+{
+    for (size_t i = 0; i < proxy_option_table.row_count; i++)
+        diff_option(d, &proxy_option_table.rows[i], from, to, NULL);
 }
 
 static void added(const struct differ *d,
@@ -127,20 +140,9 @@ static void diff_pool(const struct differ *d,
                       const struct config_pool *from,
                       const struct config_pool *to)
 {
-    const struct site_settings *old = &from->site, *new = &to->site;
-    if (old->own != new->own || old->max_queue != new->max_queue ||
-        old->buffering != new->buffering ||
-        old->request_buffer != new->request_buffer ||
-        old->queue_timeout_us != new->queue_timeout_us ||
-        old->request_timeout_us != new->request_timeout_us)
-        tell(d, CHANGE_POOL, to, NULL, "pool %s: its settings changed", new->name);
-    if (strcmp(from->balancer, to->balancer) != 0 ||
-        from->policy.queue_target_us != to->policy.queue_target_us ||
-        from->policy.queue_interval_us != to->policy.queue_interval_us)
-        tell(
-            d, CHANGE_FOR_RESTART, to, NULL,
-            "pool %s: balance, queue-target or queue-interval changed: takes a restart",
-            new->name);
+    for (size_t i = 0; i < RAW_POOL_OPTIONS; i++)
+        diff_option(d, option_find(&proxy_option_table, raw_pool_options[i]),
+                    &from->options, &to->options, to);
     diff_backends(d, from, to);
 }
 

@@ -30,8 +30,10 @@ enum { RAW_MAGIC = 0x4a30 };
                                member, count, entry, 0, most)
 
 const char *const raw_pool_options[] = {
-    "balance",        "max-queue",       "queue-timeout",     "queue-target",
-    "queue-interval", "request-timeout", "request-buffering", "request-buffer"};
+    "balance",           "hash-by",        "max-queue",       "queue-timeout",
+    "queue-target",      "queue-interval", "eject-after",     "eject-rate",
+    "eject-time",        "eject-most",     "panic-threshold", "request-timeout",
+    "request-buffering", "request-buffer"};
 _Static_assert(sizeof raw_pool_options / sizeof raw_pool_options[0] == RAW_POOL_OPTIONS,
                "one text each");
 
@@ -46,16 +48,7 @@ static const cyaml_schema_value_t backend_entry = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_backend, backend_fields),
 };
 
-#define POOL_OPTION(n) TEXT("", struct raw_pool, options[n])
 static const cyaml_schema_field_t pool_fields[] = {
-    POOL_OPTION(0), /* their keys are filled in: raw_pool_options */
-    POOL_OPTION(1),
-    POOL_OPTION(2),
-    POOL_OPTION(3),
-    POOL_OPTION(4),
-    POOL_OPTION(5),
-    POOL_OPTION(6),
-    POOL_OPTION(7),
     NEEDED("name", struct raw_pool, name),
     LIST("backends",
          struct raw_pool,
@@ -66,6 +59,9 @@ static const cyaml_schema_field_t pool_fields[] = {
     CYAML_FIELD_END,
 };
 enum { POOL_FIELDS = sizeof pool_fields / sizeof pool_fields[0] };
+/* Those of raw_pool_options stand behind it; offset and key differ. */
+static const cyaml_schema_field_t pool_option_field =
+    TEXT("", struct raw_pool, options[0]);
 
 static const cyaml_schema_field_t route_fields[] = {
     TEXT("host", struct raw_route, host),
@@ -88,7 +84,7 @@ static const cyaml_schema_field_t list_field =
     LIST("", struct raw_values, lists[0].items, lists[0].count, &item_entry, 64);
 
 struct schema {
-    cyaml_schema_field_t pool_fields[POOL_FIELDS];
+    cyaml_schema_field_t pool_fields[POOL_FIELDS + RAW_POOL_OPTIONS];
     cyaml_schema_value_t pool_entry;
     cyaml_schema_field_t fields[RAW_MAX_OPTIONS + 3];
     cyaml_schema_value_t top;
@@ -108,13 +104,18 @@ static void build_schema(struct schema *s,
 {
     static const cyaml_schema_field_t last = CYAML_FIELD_END;
     memcpy(s->pool_fields, pool_fields, sizeof pool_fields);
-    for (size_t i = 0; i < RAW_POOL_OPTIONS; i++)
-        s->pool_fields[i].key = raw_pool_options[i];
+    cyaml_schema_field_t *f = s->pool_fields + POOL_FIELDS - 1;
+    for (uint32_t i = 0; i < RAW_POOL_OPTIONS; i++, f++) {
+        *f = pool_option_field;
+        f->key = raw_pool_options[i];
+        f->data_offset += i * (uint32_t)sizeof(char *);
+    }
+    *f = last;
     s->pool_entry = (cyaml_schema_value_t){
         CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_pool, s->pool_fields)};
 
     ASSERT(table->row_count <= RAW_MAX_OPTIONS);
-    cyaml_schema_field_t *f = s->fields;
+    f = s->fields;
     for (uint32_t i = 0; i < table->row_count; i++) {
         const struct option_row *row = &table->rows[i];
         if (is_hidden(row->name, hidden))

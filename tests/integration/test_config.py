@@ -245,7 +245,7 @@ routes:
             'reload: threads: "2" -> "3" takes a restart',
             'reload: max-target: "16384" -> "100"',
             "reload: pool web: removed",
-            "reload: pool api: its settings changed",
+            'reload: pool api: request-timeout: "50" -> "0.2"',
             "reload: api/a1: weight 100 -> 50",
             "reload: new/n1: added at ipc://",
             "reload: routes: 4 -> 2",

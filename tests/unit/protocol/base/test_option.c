@@ -188,6 +188,53 @@ static void lists_of_the_command_line_replace_those_of_the_environment(void **st
     assert_string_equal(options.bind.items[1], ":81");
 }
 
+static void values_of_a_file_outrank_defaults_alone(void **state)
+{
+    (void)state;
+    const struct option_value values[] = {
+        {"threads", "5", "f:1:2"},   {"timeout", "7", "f:2:2"},
+        {"max-body", "1K", "f:3:2"}, {"bind", "a,b", "f:4:2"},
+        {"bind", "c", "f:4:9"},      {"env", "x", "f:5:1"},
+        {"python", "p", "f:6:1"},
+    };
+    char program[] = "banyan", timeout[] = "--timeout=8";
+    char *argv[] = {program, timeout, NULL};
+    assert_int_equal(setenv("BANYAN_MAX_BODY", "2K", 1), 0);
+    assert_int_equal(setenv("BANYAN_ENV", "y,z", 1), 0);
+    buf_clear(&message);
+    assert_int_equal(
+        option_parse_over(&TABLE, values, 7, 2, argv, &options, &rest, &message),
+        ERR_NONE);
+    assert_int_equal(options.threads, 5);
+    assert_true(options.timeout_s == 8);
+    assert_int_equal(options.max_body, 2048);
+    assert_int_equal(options.bind.count, 2); /* a comma separates nothing here */
+    assert_string_equal(options.bind.items[0], "a,b");
+    assert_int_equal(options.env.count, 2);
+    assert_string_equal(options.python, "p");
+
+    struct buf printed;
+    buf_init(&printed, 0);
+    option_print(option_find(&TABLE, "bind"), &options, &printed);
+    option_print(option_find(&TABLE, "timeout"), &options, &printed);
+    option_print(option_find(&TABLE, "lenient"), &options, &printed);
+    option_print(option_find(&TABLE, "max-body"), &options, &printed);
+    assert_true(slice_eq(buf_slice(&printed), SLICE("a,b,c8no2048")));
+    buf_fini(&printed);
+}
+
+static void a_wrong_value_of_a_file_is_refused_with_its_place(void **state)
+{
+    (void)state;
+    const struct option_value value = {"threads", "65", "f.yaml:3:10"};
+    buf_clear(&message);
+    assert_int_equal(option_set(&TABLE, &value, &options, &message), ERR_BAD_OPTION);
+    assert_true(slice_eq(buf_slice(&message),
+                         SLICE("f.yaml:3:10: threads: \"65\" is not accepted; expected "
+                               "a whole number from 1 to 64")));
+    assert_null(option_find(&TABLE, "thread"));
+}
+
 static void an_empty_variable_counts_as_unset(void **state)
 {
     (void)state;
@@ -398,6 +445,8 @@ int main(void)
         OPTION_TEST(defaults_fill_every_option),
         OPTION_TEST(the_environment_beats_defaults_and_the_command_line_beats_both),
         OPTION_TEST(lists_of_the_command_line_replace_those_of_the_environment),
+        OPTION_TEST(values_of_a_file_outrank_defaults_alone),
+        OPTION_TEST(a_wrong_value_of_a_file_is_refused_with_its_place),
         OPTION_TEST(an_empty_variable_counts_as_unset),
         OPTION_TEST(a_variable_named_help_is_somebody_elses),
         OPTION_TEST(operands_may_stand_anywhere),

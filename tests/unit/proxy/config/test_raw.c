@@ -97,7 +97,7 @@ static void another_form_is_refused_with_its_place_and_what_is_expected(void **s
         {"bind: :80\n", ":1:7: bind: expected a list: entries that begin with"},
         {"threads: 1\nthreads: 2\n", "the key \"threads\" is given twice"},
         {"pools:\n  - name: a\n    bakends: []\n",
-         ":3:5: unknown key \"bakends\"; expected balance, "},
+         ":3:5: unknown key \"bakends\"; expected name, backends, balance, "},
         {"pools:\n  - name: a\n    backends:\n      - {endpoint: x, wait: 1}\n",
          ":4:23: unknown key \"wait\"; expected name, endpoint, weight or limit"},
         {"pools:\n  - backends: []\n", "an entry of pools lacks the key \"name\""},

@@ -204,9 +204,10 @@ static inline void fixture_endpoint(struct fixture *f, uint32_t at, char endpoin
     snprintf(endpoint, 64, "ipc://%s/app-%u.sock", f->dir, at);
 }
 
-static inline void fixture_init_with(struct fixture *f,
-                                     uint32_t max_queue,
-                                     const struct pool_policy *policy)
+static inline void fixture_init_named(struct fixture *f,
+                                      const char *pool,
+                                      uint32_t max_queue,
+                                      const struct pool_policy *policy)
 {
     *f = (struct fixture){0};
     log_set_level(LOG_ERROR);
@@ -223,8 +224,16 @@ static inline void fixture_init_with(struct fixture *f,
         .instance = 42,
         .policy = *policy,
     };
+    snprintf(options.name, sizeof options.name, "%s", pool);
     clock_set(1000 * (uint64_t)SECOND_US);
     f->pool = pool_new(f->base, f->context, &options);
+}
+
+static inline void fixture_init_with(struct fixture *f,
+                                     uint32_t max_queue,
+                                     const struct pool_policy *policy)
+{
+    fixture_init_named(f, "", max_queue, policy);
 }
 
 static inline void fixture_init(struct fixture *f, uint32_t max_queue)

@@ -78,6 +78,24 @@ static void another_version_is_refused_with_bye(void **state)
     fixture_fini(&f);
 }
 
+static void one_of_another_pool_is_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init_named(&f, "web", 10, &(struct pool_policy){0});
+    fixture_bind(&f, 0, 4);
+    fixture_add(&f, 0);
+    UNTIL(&f, f.apps[0].byes == 1);
+    assert_int_equal(pool_up(f.pool), 0);
+    fixture_fini(&f);
+
+    /* As it says. */
+    fixture_init_named(&f, "default", 10, &(struct pool_policy){0});
+    fixture_up(&f, 0, 4);
+    assert_int_equal(pool_up(f.pool), 1);
+    fixture_fini(&f);
+}
+
 static void frames_of_an_old_epoch_are_dropped(void **state)
 {
     (void)state;
@@ -276,6 +294,7 @@ int main(void)
         cmocka_unit_test(nothing_is_sent_before_the_hello_is_answered),
         cmocka_unit_test(a_greeting_that_is_not_answered_is_tried_again),
         cmocka_unit_test(another_version_is_refused_with_bye),
+        cmocka_unit_test(one_of_another_pool_is_refused),
         cmocka_unit_test(frames_of_an_old_epoch_are_dropped),
         cmocka_unit_test(an_answer_to_a_stream_of_an_earlier_link_is_dropped),
         cmocka_unit_test(after_drain_nothing_new_comes_and_what_runs_ends),
