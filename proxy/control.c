@@ -257,6 +257,11 @@ static bool on_reopen_logs(void *owner)
     return c->access_log == NULL || access_log_reopen(c->access_log);
 }
 
+static bool on_reload(void *owner, struct buf *ret_report)
+{
+    return control_reload(owner, ret_report);
+}
+
 static bool open_admin(struct control *c)
 {
     struct buf message;
@@ -270,6 +275,7 @@ static bool open_admin(struct control *c)
         .order = on_order,
         .shut_down = on_shut_down,
         .reopen_logs = on_reopen_logs,
+        .reload = on_reload,
     };
     buf_init(&message, 0);
     c->admin = admin_new(&options, &message);

@@ -34,6 +34,8 @@ struct admin *admin_new(const struct admin_options *options, struct buf *ret_mes
     list_init(&admin->metrics_clients);
     members_init(&admin->saved);
     buf_init(&admin->saved_text, 0);
+    if (options->proxy->state_file != NULL)
+        admin->state_file = mem_strdup(options->proxy->state_file);
     if (!load_state(admin, ret_message)) {
         admin_free(&admin);
         return NULL;
@@ -57,6 +59,7 @@ void admin_free(struct admin **admin_p)
     members_fini(&admin->members);
     members_fini(&admin->saved);
     buf_fini(&admin->saved_text);
+    mem_free(&admin->state_file);
     admin->magic = 0;
     mem_free(&admin);
 }
@@ -64,7 +67,7 @@ void admin_free(struct admin **admin_p)
 /* The members as the state file has them, and as the command line adds to them. */
 static bool load_state(struct admin *admin, struct buf *message)
 {
-    const char *path = admin->options.proxy->state_file;
+    const char *path = admin->state_file;
     struct buf text;
     buf_init(&text, 0);
     bool ok = true;
@@ -220,7 +223,7 @@ static bool write_saved(struct admin *admin)
     struct buf text;
     buf_init(&text, 0);
     members_save(&admin->saved, &text);
-    if (!state_file_write(admin->options.proxy->state_file, buf_slice(&text))) {
+    if (!state_file_write(admin->state_file, buf_slice(&text))) {
         int error = errno;
         buf_fini(&text);
         forget_unsaved(admin);
@@ -242,7 +245,7 @@ bool admin_commit(struct operation *op, const char *name, struct change *change)
     *change = (struct change){.at_ms = admin_now_ms()};
     memcpy(change->by, op->who, sizeof change->by);
     memcpy(change->what, what, sizeof change->what);
-    if (admin->options.proxy->state_file != NULL && !op->command.is_ephemeral) {
+    if (admin->state_file != NULL && !op->command.is_ephemeral) {
         members_copy(&admin->saved, &admin->members, name);
         if (!write_saved(admin)) {
             op->save_error = errno;

@@ -31,6 +31,9 @@ struct admin_options { /* all borrowed, outlives the admin */
     void (*order)(void *owner, uint32_t edge, const struct edge_order *order);
     void (*shut_down)(void *owner, enum shutdown_kind kind);
     bool (*reopen_logs)(void *owner); /* false: errno */
+    /* Reads the configuration again: a line for each change, or (false: nothing has
+     * changed) for each mistake. */
+    bool (*reload)(void *owner, struct buf *ret_report);
 };
 
 /* The members are those of --backend, as the state file says when there is one. NULL:

@@ -33,6 +33,7 @@ struct admin {
     struct members members;
     struct members saved; /* what the state file has; without one: unused */
     struct buf saved_text;
+    char *state_file; /* owned: a reload may forget it; NULL: none */
     struct journal journal;
     struct proxy_options live;      /* as they are in force */
     bool is_set[ADMIN_MAX_OPTIONS]; /* by `set`; in the order of the option table */
@@ -154,6 +155,7 @@ void admin_format_time(int64_t at_ms, char ret_text[32]); /* RFC 3339 */
 struct backend_sum {
     struct backend_report all; /* state: the least far of the edges' */
     uint32_t edges, edges_up;  /* that know it; that may send to it */
+    uint32_t edges_ejected;    /* that leave it alone for a while, for it failed */
 };
 bool admin_sum_backend_of(const struct operation *op,
                           const char *pool,

@@ -182,20 +182,22 @@ bool operation_is_late(const struct operation *op)
 
 void operation_refuse(struct operation *op, const char *format, ...)
 {
-    char text[512];
+    char *text = NULL;
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
+    int length = vasprintf(&text, format, arguments);
     va_end(arguments);
+    ASSERT(length >= 0);
     buf_clear(&op->complaint);
-    buf_add(&op->complaint, slice_from(text));
+    buf_add(&op->complaint, slice_of(text, (size_t)length));
+    mem_free(&text);
     operation_finish(op, OUTCOME_REFUSED);
 }
 
 void operation_refuse_unsaved(struct operation *op)
 {
     operation_refuse(op, "cannot write the state file %s: %s; nothing was changed",
-                     op->admin->options.proxy->state_file, strerror(op->save_error));
+                     op->admin->state_file, strerror(op->save_error));
 }
 
 void operation_finish(struct operation *op, enum outcome outcome)

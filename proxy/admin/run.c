@@ -26,7 +26,7 @@ void verb_show_state(struct operation *op)
 
 static bool has_state_file(struct operation *op)
 {
-    if (op->admin->options.proxy->state_file != NULL)
+    if (op->admin->state_file != NULL)
         return true;
     operation_refuse(
         op, "there is no state file: changes hold until the end of the process "
@@ -43,7 +43,7 @@ void verb_save(struct operation *op)
         operation_refuse_unsaved(op);
         return;
     }
-    report_say(&op->report, "saved to %s", op->admin->options.proxy->state_file);
+    report_say(&op->report, "saved to %s", op->admin->state_file);
     operation_finish(op, OUTCOME_DONE);
 }
 
@@ -137,6 +137,24 @@ void verb_log_reopen(struct operation *op)
     report_say(&op->report, o->proxy->access_logfile == NULL ? "there is no access log"
                                                              : "access log reopened");
     operation_finish(op, OUTCOME_DONE);
+}
+
+void verb_reload(struct operation *op)
+{
+    struct admin *admin = op->admin;
+    struct buf report;
+    buf_init(&report, 0);
+    bool is_in_force = admin->options.reload(admin->options.owner, &report);
+    buf_add(&report, slice_of("", 1));
+    if (!is_in_force) {
+        operation_refuse(op, "%s", buf_slice(&report).ptr);
+    } else {
+        admin->members.generation++;
+        admin_note(admin, op->who, "options", "reload");
+        report_say(&op->report, "%s", buf_slice(&report).ptr);
+        operation_look(op, 0, step_done);
+    }
+    buf_fini(&report);
 }
 
 void verb_shutdown(struct operation *op)

@@ -60,6 +60,7 @@ bool admin_sum_backend_of(const struct operation *op,
         v->settings.limit += limit;
         sum.edges++;
         sum.edges_up += one->state == BACKEND_UP && one->window > 0;
+        sum.edges_ejected += one->ejected_until_us != 0;
         if (one->state < v->state || one->state == BACKEND_DRAINING)
             v->state = one->state;
         if (is_linked) {
@@ -87,6 +88,8 @@ static const char *health_text(const struct member *m, const struct backend_sum 
         return m->settings.health == HEALTH_UP ? "forced-up" : "forced-down";
     if (sum->edges == 0)
         return "unknown";
+    if (sum->edges_ejected > 0)
+        return "ejected";
     if (sum->edges_up == sum->edges)
         return "up";
     return sum->edges_up == 0 ? backend_state_name(sum->all.view.state) : "partly";
@@ -160,11 +163,12 @@ static void show_file_pools(struct operation *op)
     const struct snapshot *s = any_snapshot(op);
     for (uint32_t p = 0; s != NULL && p < s->pool_count; p++) {
         const struct pool_report *pool = &s->pools[p];
-        if (strcmp(pool->name, POOL_NAME) == 0)
-            continue;
+        bool is_ours = strcmp(pool->name, POOL_NAME) == 0;
         for (uint32_t i = 0; i < pool->backend_count; i++) {
             const struct backend_report *b = &pool->backends[i];
             struct backend_sum sum;
+            if (is_ours && members_find(&op->admin->members, b->name) != NULL)
+                continue;
             struct member m = {.source = SOURCE_FILE};
             (void)!admin_sum_backend_of(op, pool->name, i, b->name, &sum);
             m.settings = sum.all.view.settings;

@@ -158,6 +158,7 @@ def test_words_that_are_none_are_refused(plane):
         (["set", "max-queue=many"], "max-queue"),
         (["wait", "rain", "x"], "wait for what?"),
         (["save"], "there is no state file"),
+        (["reload"], "no --config"),
         (["show", "config", "frob"], "no option is called frob"),
         (["drain", "a", "if-generation=77777"], "look again"),
     ]:
@@ -810,3 +811,14 @@ routes:
     assert "configuration file" in plane.say("drain", "web/w1").err
     samples = parse_metrics(scrape(address))[1]
     assert samples["banyan_backend_weight", 'pool="web",backend="w1"'] == 50
+
+    text = file.read_text()
+    file.write_text(text.replace("weight: 50", "weight: 60"))
+    assert "w1" in plane.done("reload").out
+    rows = plane.done("--json", "show", "backends").json["backends"]
+    assert rows[0]["weight"] == 60
+    file.write_text(text.replace("weight: 50", "weight: many"))
+    answer = plane.say("reload")
+    assert answer.code == 1 and "weight" in answer.err
+    rows = plane.done("--json", "show", "backends").json["backends"]
+    assert rows[0]["weight"] == 60
