@@ -155,6 +155,7 @@ static struct site *build_site(struct edge *e, const struct config_pool *from)
 static void set_site(struct edge *e, struct site *site, const struct config_pool *from)
 {
     site_set(site, &from->site);
+    pool_set_policy(site->pool, balance_find(from->balancer), &from->policy);
     pool_set_limits(site->pool, from->site.max_queue, (uint32_t)e->proxy.retry_budget,
                     to_us(e->proxy.heartbeat_timeout_s));
 }

@@ -26,6 +26,12 @@ void balance_fini(struct balance_set *set)
     set->count = set->cap = set->member_count = set->member_cap = 0;
 }
 
+void balance_change(struct balance_set *set, const struct balancer *balancer)
+{
+    ASSERT(set->count == 0);
+    set->balancer = balancer;
+}
+
 void load_init(struct load *load)
 {
     *load = (struct load){.weight = WEIGHT_DEFAULT, .place = LOAD_NOT_READY};

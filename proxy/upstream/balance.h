@@ -76,6 +76,8 @@ void balance_init(struct balance_set *set,
                   const struct balancer *balancer,
                   uint64_t seed);
 void balance_fini(struct balance_set *set);
+/* No load is ready while that is done. */
+void balance_change(struct balance_set *set, const struct balancer *balancer);
 void load_init(struct load *load);
 /* A member is not ready before balance_update says so, and not when it leaves. */
 void balance_join(struct balance_set *set, struct load *load);

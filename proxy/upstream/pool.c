@@ -7,7 +7,7 @@
 
 #include "protocol/base/clock.h"
 #include "protocol/base/mem.h"
-#include "proxy/upstream/backend.h"
+#include "proxy/upstream/backend_priv.h"
 #include "proxy/upstream/pool_priv.h"
 
 static uint64_t patience_us(const struct pool *pool, const struct ticket *t);
@@ -111,6 +111,26 @@ bool pool_abort_all(struct pool *pool, const char *name, enum err err)
         return false;
     backend_abort_all(b, err);
     return true;
+}
+
+void pool_set_policy(struct pool *pool,
+                     const struct balancer *balancer,
+                     const struct pool_policy *policy)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    if (policy->queue_target_us != pool->shed.target_us ||
+        policy->queue_interval_us != pool->shed.interval_us)
+        shed_init(&pool->shed, policy->queue_target_us, policy->queue_interval_us);
+    pool->options.policy = *policy;
+    if (balancer == NULL)
+        balancer = balance_find(NULL);
+    if (balancer == pool->ready.balancer)
+        return;
+    LIST_FOREACH(&pool->backends, n)
+        balance_update(&pool->ready, backend_load(backend_of_node(n)), false);
+    balance_change(&pool->ready, balancer);
+    LIST_FOREACH(&pool->backends, n)
+        backend_update_load(backend_of_node(n));
 }
 
 void pool_set_limits(struct pool *pool,

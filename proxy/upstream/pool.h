@@ -59,6 +59,10 @@ void pool_set_limits(struct pool *pool,
                      uint32_t max_queue,
                      uint32_t retry_budget_percent,
                      uint64_t heartbeat_timeout_us);
+/* NULL: the default balancer. */
+void pool_set_policy(struct pool *pool,
+                     const struct balancer *balancer,
+                     const struct pool_policy *policy);
 /* Closes it now: what runs there is settled by the started rule. False: no such name.
  */
 MUST_CHECK bool pool_remove(struct pool *pool, const char *name);

@@ -110,11 +110,41 @@ static void what_an_app_server_handed_back_is_not_refused(void **state)
     fixture_fini(&f);
 }
 
+static void a_reload_changes_the_policy(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static struct asker a[40];
+    fixture_init_with(&f, MANY, &(struct pool_policy){0});
+    fixture_up(&f, 0, MANY);
+    fixture_up(&f, 1, MANY);
+    assert_null(pool_wants_key(f.pool));
+    pool_set_policy(f.pool, balance_find("hash"), &POLICY);
+    assert_non_null(pool_wants_key(f.pool));
+    for (int i = 0; i < 20; i++) {
+        asker_init(&a[i], "GET", "/");
+        a[i].ticket.key = 4711;
+        pool_submit(f.pool, &a[i].ticket);
+    }
+    UNTIL(&f, f.apps[0].count + f.apps[1].count == 20);
+    assert_true(f.apps[0].count >= 16 || f.apps[1].count >= 16); /* its slots */
+    pool_set_policy(f.pool, balance_find("round_robin"), &POLICY);
+    uint32_t before = f.apps[0].count;
+    for (int i = 20; i < 40; i++)
+        ask(&f, &a[i], "GET");
+    UNTIL(&f, f.apps[0].count + f.apps[1].count == 40);
+    assert_int_equal(f.apps[0].count - before, 10);
+    for (int i = 0; i < 40; i++)
+        asker_fini(&a[i]);
+    fixture_fini(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_would_wait_for_too_long_is_refused_at_once),
         cmocka_unit_test(while_no_app_server_is_up_all_wait),
+        cmocka_unit_test(a_reload_changes_the_policy),
         cmocka_unit_test(what_an_app_server_handed_back_is_not_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
