@@ -81,20 +81,23 @@ static PyObject *bind(struct drain *d, PyMethodDef *method)
     return self == NULL ? NULL : PyCFunction_New(method, self);
 }
 
+static double rest_s(const struct drain *d)
+{
+    double part_s = d->server->options.graceful_timeout_s * REST_PART;
+
+    return part_s < REST_MOST_S ? part_s : REST_MOST_S;
+}
+
 /* False: an exception is set. */
 static bool start(struct drain *d)
 {
-    double grace_s = d->server->options.graceful_timeout_s;
-    double rest_s =
-        grace_s * REST_PART < REST_MOST_S ? grace_s * REST_PART : REST_MOST_S;
-
     drain_look(d);
     if (d->is_over)
         return true;
     if (d->websockets > 0 && !server_call_later(d->server, 0, d->on_tick))
         return false;
-    return server_call_later(d->server, grace_s - rest_s, d->on_cut) &&
-           server_call_later(d->server, grace_s - rest_s / 2, d->on_end);
+    return server_call_later(
+        d->server, d->server->options.graceful_timeout_s - rest_s(d), d->on_cut);
 }
 
 void drain_look(struct drain *d)
@@ -154,6 +157,9 @@ static PyObject *on_cut(PyObject *self, PyObject *unused)
     }
     LIST_FOREACH(&d->server->conns, n)
         conn_cancel(NODE_OF(n, struct conn, node), ERR_SHUTTING_DOWN);
+    /* From now, however late it is: each hears of it first. */
+    if (!server_call_later(d->server, rest_s(d) / 2, d->on_end))
+        return NULL;
     return Py_NewRef(Py_None);
 }
 
