@@ -3,6 +3,7 @@
 processes. The applications are apps/asgi/*.py, in both hosts of Python and on both event loops."""
 
 import ast
+import hashlib
 import os
 import signal
 import time
@@ -10,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from asgi_talk import HOSTS, AsgiSite, body, length, script, start, values
-from conftest import HERE, Connection, chunked, until
+from conftest import HERE, PYTHON, Connection, chunked, free_port, program, until
 
 MIB = 1 << 20
 # AddressSanitizer keeps freed memory for a while.
@@ -467,8 +468,6 @@ def test_79d_so_is_a_chunked_one(site):
 
 @pytest.mark.parametrize("size", [0, 1, 65536, 5 * MIB])
 def test_79e_bodies_arrive_whole(site, size):
-    import hashlib
-
     data = os.urandom(size)
     answer = site.get("/upload", method="POST", body=data)
     assert answer.body.decode() == f"{size} {hashlib.sha256(data).hexdigest()}"
@@ -664,7 +663,7 @@ def test_log_lines_carry_the_request_id_across_waits_and_tasks(site):
 # ---- how many at once ----
 
 
-def test_thousands_wait_together(site):
+def test_hundreds_wait_together(site):
     connections = [site.connect() for _ in range(200)]
     for connection in connections:
         connection.request("GET", "/together?200&60")
@@ -719,9 +718,18 @@ def test_the_interface_is_found_or_named(own_site, application, interface):
     assert site.get("/").body == b"hello\n"
 
 
-def test_an_unknown_loop_or_interface_is_refused(start, own_site):
-    from conftest import program
+def test_without_uvloop_there_is_asyncio(own_site, start, tmp_path):
+    (tmp_path / "uvloop.py").write_text("raise ImportError('no uvloop here')")
+    hide = ["--pythonpath", str(tmp_path)]
+    assert own_site(*hide).value("/process")["loop"] == "asyncio"
+    bind = f"127.0.0.1:{free_port()}"
+    options = ["--bind", bind, "--chdir", HERE, "--python", PYTHON, "--loop", "uvloop", *hide]
+    process = start(program("banyan"), "serve", *options, "apps.asgi.dispatch")
+    assert process.wait() not in (0, 2)
+    assert "uvloop" in process.log()
 
+
+def test_an_unknown_loop_or_interface_is_refused(start):
     for option in ("--loop", "--interface", "--lifespan"):
         process = start(program("banyan"), "serve", option, "nonsense", "apps.hello", cwd=HERE)
         assert process.wait() == 2 and option in process.log()
