@@ -491,7 +491,10 @@ def test_80b_and_does_not_come_when_nothing_is_received(site):
     assert (answer.status, answer.body, answer.informs) == (200, b"hello\n", [])
 
 
-@pytest.mark.parametrize("pieces", [[body(b"hello")], [body(b"he", True), body(b"llo")]], ids=["once", "streamed"])
+PIECES = [[body(b"hello")], [body(b"he", True), body(b"llo")]]
+
+
+@pytest.mark.parametrize("pieces", PIECES, ids=["once", "streamed"])
 def test_81_head_has_no_body(site, pieces):
     with site.connect() as connection:
         answer = connection.ask("HEAD", script(start(headers=[length(5)]), *pieces)[0])
@@ -500,7 +503,7 @@ def test_81_head_has_no_body(site, pieces):
 
 
 @pytest.mark.parametrize("status", [204, 304])
-@pytest.mark.parametrize("pieces", [[body(b"hello")], [body(b"he", True), body(b"llo")]], ids=["once", "streamed"])
+@pytest.mark.parametrize("pieces", PIECES, ids=["once", "streamed"])
 def test_81b_204_and_304_have_no_body(site, status, pieces):
     with site.connect() as connection:
         answer = connection.ask("GET", script(start(status), *pieces)[0])

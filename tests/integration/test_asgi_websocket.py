@@ -290,7 +290,10 @@ def test_86d_sending_after_the_disconnect_raises_an_os_error(site):
     assert refused(note[-2])
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "bye"), (4999, "d\xe9j\xe0"), (3000, "r" * 123)])
+ENDS = [(1000, ""), (1001, "bye"), (4999, "d\xe9j\xe0"), (3000, "r" * 123)]
+
+
+@pytest.mark.parametrize(("code", "reason"), ENDS)
 def test_87_the_applications_close_code_and_reason_reach_the_client(site, code, reason):
     ws, key = opened(site, ACCEPT, close(code=code, reason=reason), "receive")
     with ws:

@@ -7,7 +7,6 @@ import os
 
 import pytest
 import requests
-from conftest import HERE
 from test_django import FRAMEWORKS, csrf_token, make_database
 
 STATIC = "body { color: green; }\n"

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from asgi_talk import AsgiSite, body, script, start
-from conftest import HERE, ROOT, until
+from conftest import ROOT, until
 
 REQUESTS = 10_000
 OTHERS = 1_000
@@ -69,11 +69,11 @@ def references(site):
     return int(site.get("/references").body)
 
 
-def ask(site, count, target, status=200, **more):
+def ask(site, count, target, status=200, method="GET", fields=(), body=None):
     with site.connect(patience_s=60) as connection:
         for _ in range(count // BATCH):
             for _ in range(BATCH):
-                connection.request(more.get("method", "GET"), target, more.get("fields", ()), more.get("body"))
+                connection.request(method, target, fields, body)
             for _ in range(BATCH):
                 assert connection.response().status == status
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The application of test_asgi_faults.py: events and WebSockets that stay open, and who serves."""
 
-import asyncio
 import os
 
 from apps.asgi.reply import reply
