@@ -24,7 +24,11 @@ static const struct option_row ROWS[] = {
     {"threads-max", 0, OPTION_COUNT, ROW(threads_max), "N", "0", 0, 4096, NULL,
      "threads a process may grow to while all are blocked; 0: as --threads"},
     {"concurrency", 0, OPTION_COUNT, ROW(concurrency), "N", "1000", 1, 100000, NULL,
-     "ASGI: requests and WebSockets that are open at once in each process"},
+     "ASGI: requests that run at once in each process"},
+    {"max-websockets", 0, OPTION_COUNT, ROW(max_websockets), "N", "10000", 0, 1000000,
+     NULL,
+     "ASGI: accepted WebSockets in each process that do not count as running "
+     "requests; further ones do"},
     {"pool", 0, OPTION_TEXT, ROW(pool), "NAME", "default", 0, 0, NULL,
      "the pool it says it belongs to"},
     {"interface", 0, OPTION_TEXT, ROW(interface), "NAME", "auto", 0, 0, NULL,

@@ -23,10 +23,11 @@ struct app_options {
     double graceful_timeout_s;
     bool preload;
     const char *pool;
-    const char *interface; /* "auto", "wsgi", "asgi", "asgi2" */
-    int64_t concurrency;   /* ASGI: requests that are open at once */
-    const char *loop;      /* "auto", "asyncio", "uvloop" */
-    const char *lifespan;  /* "auto", "on", "off" */
+    const char *interface;  /* "auto", "wsgi", "asgi", "asgi2" */
+    int64_t concurrency;    /* ASGI: requests that run at once */
+    int64_t max_websockets; /* ASGI: open ones that do not count as such */
+    const char *loop;       /* "auto", "asyncio", "uvloop" */
+    const char *lifespan;   /* "auto", "on", "off" */
     const char *root_path;
     int64_t max_requests, max_requests_jitter;
     int64_t max_memory_bytes;

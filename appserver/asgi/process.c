@@ -130,6 +130,7 @@ static enum err make_core(struct process *p, const struct worker_options *o)
         .is_loop = true,
         .threads = (uint32_t)p->options->concurrency,
         .threads_max = (uint32_t)p->options->concurrency,
+        .max_websockets = (uint32_t)p->options->max_websockets,
         .insecure = p->options->insecure,
         .processors = 1,
         .request_timeout_s = p->options->timeout_s,

@@ -116,7 +116,7 @@ void core_stats(struct core *core, struct core_stats *ret_stats)
         .bad_frames = core->counters.bad_frames,
         .messages_in = core->reader.messages_in,
         .messages_out = core->reader.messages_out,
-        .running = core->running,
+        .running = core_open(core),
         .waiting = core->waiting,
         .workers = core->worker_count,
     };

@@ -11,9 +11,11 @@
 struct link_context;
 
 struct core_options {
-    const char *endpoint;  /* borrowed for the core's life */
-    const char *pool;      /* "default" */
-    const char *interface; /* "wsgi", "asgi" */
+    const char *endpoint;    /* borrowed for the core's life */
+    const char *pool;        /* "default" */
+    const char *interface;   /* "wsgi", "asgi" */
+    uint32_t max_websockets; /* with a loop: open WebSockets that take no slot; each one
+                                beyond takes one, as any request */
     bool is_loop; /* one event loop runs all requests (loop.h); `processors` and growing
                      are for workers only */
     uint32_t threads;     /* slots: requests that run at once */

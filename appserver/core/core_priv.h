@@ -89,6 +89,7 @@ struct core {
     struct worker *polling; /* the worker that reads; NULL: nobody, or the watch */
     bool in_poll;           /* and it waits in poll */
     uint32_t waiting, running, worker_count;
+    uint32_t aside;      /* open WebSockets that do not count as running */
     uint32_t slots;      /* requests that may run at once */
     uint32_t processors; /* of them, those that may compute at once */
     uint32_t computing;  /* of those running, the ones that are taken to compute */
@@ -142,7 +143,8 @@ enum answer_state {
 
 /* One side of a WebSocket each. */
 struct websocket {
-    bool accepted; /* core lock, as the next two and in_op */
+    bool accepted; /* core lock, as the next three and in_op */
+    bool is_aside; /* it takes no slot, nor its peer's credit */
     bool in_closed, out_closed;
     bool in_taken;         /* the close that came; the loop's own, as out_op */
     uint8_t in_op, out_op; /* of the message under way, 0: none */
@@ -272,6 +274,10 @@ void watch_report_stuck(struct core *core,
 /* The thread of a core with a loop (loop_watch.c). */
 void *loop_watch_main(void *arg);
 
+/* ---- ws.c ---- */
+/* Its stream is about to end: it counts as a request again. No lock. */
+void ws_leave(struct request *r);
+
 /* ---- worker.c, under the core lock ---- */
 /* Sleeps without the lock until roused (true) or `until_us`. */
 bool worker_sleep(struct worker *w, uint64_t until_us);
@@ -330,6 +336,12 @@ static inline bool core_may_start(const struct core *core)
 static inline enum err request_gone_reason(const struct request *r)
 {
     return (enum err)atomic_load_explicit(&r->gone, memory_order_acquire);
+}
+
+/* Requests and WebSockets that are not finished. Core lock. */
+static inline uint32_t core_open(const struct core *core)
+{
+    return core->running + core->aside;
 }
 
 static inline void core_lock(struct core *core)

@@ -183,7 +183,7 @@ void loop_finish(struct request *r)
     request_recycle(r);
     if (worker_may_start(core))
         loop_rouse(core);
-    if (core->state == CORE_DRAINING && core->running == 0)
+    if (core->state == CORE_DRAINING && core_open(core) == 0)
         watch_wake(core);
     core_unlock(core);
 }

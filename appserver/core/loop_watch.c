@@ -77,7 +77,7 @@ static void look(struct core *core, uint64_t now_us)
     /* Once more when all is quiet: then what was in use is known to be free. */
     if (watch->quiet_ticks <= 1)
         peers_review(core, now_us);
-    if (moved && core->running > 0)
+    if (moved && core_open(core) > 0)
         peers_load(core, now_us);
     watch_flush(core, watch->quiet_ticks <= 1 || is_ending(core));
     if (core->state == CORE_DRAINING)
@@ -138,12 +138,12 @@ static bool is_readable(int fd)
 /* All that is left of a drain is to send the last answers. */
 static bool is_ending(const struct core *core)
 {
-    return core->state == CORE_DRAINING && core->running == 0 && core->waiting == 0;
+    return core->state == CORE_DRAINING && core_open(core) == 0 && core->waiting == 0;
 }
 
 static bool may_sleep(const struct core *core)
 {
-    return core->running == 0 && core->waiting == 0 &&
+    return core_open(core) == 0 && core->waiting == 0 &&
            core->watch.quiet_ticks >= QUIET_LOOKS && core->watch.behind_us == 0 &&
            core->state != CORE_DRAINING && !core->watch.stop &&
            !(atomic_load(&core->drain_asked) && core->state == CORE_SERVING) &&

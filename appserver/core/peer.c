@@ -22,6 +22,7 @@ static void set_state(struct core *core, struct peer *p, enum peer_state state);
 static void restart(struct core *core, struct peer *p);
 static void send_hello(struct core *core, struct peer *p, uint64_t now_us);
 static void share_credit(struct core *core);
+static void pack_grant(struct core *core, struct peer *p);
 static void send_grant(struct core *core, struct peer *p, uint64_t now_us);
 static uint32_t credit_budget(const struct core *core);
 static void lose_streams(struct peer *p, enum err reason);
@@ -229,6 +230,16 @@ void peers_tighten(struct core *core, uint64_t now_us)
         send_grant(core, p, now_us);
 }
 
+void peer_set_aside(struct core *core, struct peer *p, int change)
+{
+    p->aside += (uint32_t)change;
+    core->aside += (uint32_t)change;
+    core->running -= (uint32_t)change;
+    atomic_fetch_sub_explicit(&p->inside, (uint32_t)change, memory_order_relaxed);
+    if (p->state == PEER_READY && core->state == CORE_SERVING && p->credit.window > 0)
+        pack_grant(core, p);
+}
+
 void peers_review(struct core *core, uint64_t now_us)
 {
     peers_grant(core, now_us);
@@ -341,7 +352,12 @@ static void share_credit(struct core *core)
 static void send_grant(struct core *core, struct peer *p, uint64_t now_us)
 {
     credit_granted(&p->credit, now_us);
-    frame_pack_grant(peer_pack(core, p), p->epoch, p->credit.window);
+    pack_grant(core, p);
+}
+
+static void pack_grant(struct core *core, struct peer *p)
+{
+    frame_pack_grant(peer_pack(core, p), p->epoch, p->credit.window + p->aside);
     (void)peer_packed(core, p);
 }
 

@@ -42,6 +42,7 @@ struct peer {
     uint32_t last_stream; /* of the latest REQUEST; ids only grow */
     uint32_t refs;        /* requests that point here */
     struct credit credit;
+    uint32_t aside; /* its open WebSockets that take none of the credit */
     struct outlet outlet;
     struct request *streams[PEER_STREAMS]; /* open ones, chained */
     /* Requests here without their terminal frame; lowered wherever an answer ends. */
@@ -94,6 +95,9 @@ void peers_grant(struct core *core, uint64_t now_us);
 /* Takes back whatever is granted beyond the present shares. */
 void peers_tighten(struct core *core, uint64_t now_us);
 /* Shares anew, and a new period of observation begins. */
+/* One WebSocket more (1) or less (-1) that takes no slot and none of the peer's credit;
+ * the peer, which counts it among its streams, is granted as much more. */
+void peer_set_aside(struct core *core, struct peer *p, int change);
 void peers_review(struct core *core, uint64_t now_us);
 /* A LOAD frame to one, or with sequence 0 to all. */
 void peer_load(struct core *core, struct peer *p, uint64_t sequence, uint64_t now_us);

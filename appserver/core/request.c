@@ -297,6 +297,7 @@ enum err request_end_with(struct request *r, struct slice trailers)
 
 static void pack_end(struct request *r, struct slice trailers)
 {
+    ws_leave(r);
     request_answered(r);
     frame_pack_end(peer_pack(r->core, r->peer), r->stream, trailers);
     request_packed(r, false);
@@ -308,6 +309,7 @@ void request_abort(struct request *r, enum err reason, struct slice text)
 
     if (r->answer == ANSWER_ENDED)
         return;
+    ws_leave(r);
     request_answered(r);
     if (gone == ERR_LINK_DOWN)
         return;

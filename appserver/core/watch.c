@@ -425,7 +425,7 @@ static void rouse_free_workers(struct core *core)
 
 void watch_end_drain(struct core *core)
 {
-    if (core->running > 0 || core->waiting > 0 || outbox_is_pending(&core->outbox) ||
+    if (core_open(core) > 0 || core->waiting > 0 || outbox_is_pending(&core->outbox) ||
         outbox_is_stuck(&core->outbox))
         return;
     core->said_bye = true;

@@ -42,9 +42,25 @@ request_ws_accept(struct request *r, struct slice subprotocol, struct slice head
     r->deadline_us = 0;
     core_lock(r->core);
     r->ws.accepted = true;
+    r->ws.is_aside = r->core->aside < r->core->options.max_websockets;
+    if (r->ws.is_aside)
+        peer_set_aside(r->core, r->peer, 1);
+    if (worker_may_start(r->core))
+        loop_rouse(r->core);
     core_unlock(r->core);
     send_ws(r, &w, headers);
     return ERR_NONE;
+}
+
+void ws_leave(struct request *r)
+{
+    if (!r->ws.accepted)
+        return;
+    core_lock(r->core);
+    if (r->ws.is_aside)
+        peer_set_aside(r->core, r->peer, -1);
+    r->ws.is_aside = false;
+    core_unlock(r->core);
 }
 
 enum err

@@ -16,7 +16,7 @@ struct serve_options {
     const char *application; /* MODULE:APP */
     struct option_list bind, env;
     int64_t workers; /* 0: cores */
-    int64_t threads, threads_max, concurrency, edge_threads;
+    int64_t threads, threads_max, concurrency, max_websockets, edge_threads;
     const char *chdir, *pythonpath, *python, *interface;
     const char *loop, *lifespan, *root_path;
     bool embedded, preload;

@@ -45,6 +45,7 @@ static void has_defaults_for_all_but_endpoint_and_application(void **state)
     assert_string_equal(o.pool, "default");
     assert_string_equal(o.interface, "auto");
     assert_int_equal(o.concurrency, 1000);
+    assert_int_equal(o.max_websockets, 10000);
     assert_string_equal(o.loop, "auto");
     assert_string_equal(o.lifespan, "auto");
     assert_string_equal(o.root_path, "");

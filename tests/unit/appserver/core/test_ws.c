@@ -39,6 +39,51 @@ static void a_handshake_is_accepted(void **state)
     stop(&a, &p);
 }
 
+/* It takes no slot and none of the credit, up to max_websockets. */
+static void an_accepted_one_leaves_its_place_to_requests(void **state)
+{
+    struct core_stats stats;
+    struct app a;
+    struct proxy p;
+
+    (void)state;
+    app_init_loop(&a, 1);
+    a.options.max_websockets = 1;
+    app_start_loop(&a);
+    proxy_open_loop(&p, &a, FRAME_DEFAULT_WINDOW);
+    uint32_t window = p.window;
+    struct request *first = open_ws(&a, &p, 1);
+    assert_int_equal(p.window, window + 1);
+    struct request *second = open_ws(&a, &p, 2);
+    assert_int_equal(p.window, window + 1);
+    core_stats(a.core, &stats);
+    assert_int_equal(stats.running, 2);
+
+    /* The second one has the only slot. */
+    proxy_request(&p, 3, "/hello");
+    proxy_send(&p);
+    while (!app_try_turn(&a, 1000))
+        continue;
+    assert_false(app_has_news(&a));
+    expect_frame(&p, FRAME_RETURN);
+    request_abort(second, ERR_APP_FAILED, SLICE(""));
+    finish(&a, second);
+    expect_frame(&p, FRAME_ABORT);
+    proxy_request(&p, 4, "/hello");
+    proxy_send(&p);
+    struct request *r = app_expect_news(&a, NEWS_STARTED);
+    assert_int_equal(request_respond(r, 200, SLICE(""), HEADERS_NONE, SLICE("ok")),
+                     ERR_NONE);
+    finish(&a, r);
+    (void)proxy_expect_response(&p, 4);
+
+    request_abort(first, ERR_APP_FAILED, SLICE(""));
+    finish(&a, first);
+    expect_frame(&p, FRAME_ABORT);
+    assert_int_equal(p.window, window);
+    stop(&a, &p);
+}
+
 static void a_handshake_is_refused_with_an_answer(void **state)
 {
     struct frame f;
@@ -315,6 +360,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_handshake_is_accepted),
+        cmocka_unit_test(an_accepted_one_leaves_its_place_to_requests),
         cmocka_unit_test(a_handshake_is_refused_with_an_answer),
         cmocka_unit_test(messages_come_in_whole_in_pieces_and_empty),
         cmocka_unit_test(what_was_taken_is_granted_with_the_price_of_its_pieces),
