@@ -69,6 +69,26 @@ def test_scope_of_a_websocket(site):
     assert "method" not in scope
 
 
+def test_open_ones_take_no_requests_place(site_of):
+    site = AsgiSite(site_of, "--concurrency", "2", "--queue-timeout", "5")
+    sockets = [opened(site, ACCEPT, "receive")[0] for _ in range(12)]
+    assert [site.get("/").status for _ in range(20)] == [200] * 20
+    for ws in sockets:
+        ws.close()
+
+
+def test_beyond_max_websockets_they_do(site_of):
+    site = AsgiSite(
+        site_of, "--concurrency", "1", "--max-websockets", "1", "--queue-timeout", "0.5"
+    )
+    beside = opened(site, ACCEPT, "receive")[0]
+    counted = opened(site, ACCEPT, "receive")[0]
+    assert site.get("/").status == 503
+    counted.close()
+    until(lambda: site.get("/").status == 200)
+    beside.close()
+
+
 def test_scheme_is_wss_when_a_trusted_proxy_says_so(site_of):
     site = AsgiSite(site_of, "--trusted-proxies", "127.0.0.1")
     assert scope_of(site, fields=[("X-Forwarded-Proto", "https")])["scheme"] == "wss"
