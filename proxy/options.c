@@ -112,8 +112,21 @@ static const struct option_row rows[] = {
     {"retry-budget", 0, OPTION_COUNT, ROW(retry_budget), "PERCENT", "20", 0, 100, NULL,
      "of the last ten seconds' requests may be sent a second time; at least 3 may"},
 
-    {"slow-start", 0, OPTION_SECONDS, ROW(slow_start_s), "SECONDS", "0", 0, 3600,
-     "Health",
+    {"check-path", 0, OPTION_TEXT, ROW(check_path), "PATH", NULL, 0, 0, "Health",
+     "ask each app server for it now and then; one that does not answer with 2xx or "
+     "3xx "
+     "gets nothing; default: no checks"},
+    {"check-host", 0, OPTION_TEXT, ROW(check_host), "NAME", "localhost", 0, 0, NULL,
+     "Host of those requests"},
+    {"check-interval", 0, OPTION_SECONDS, ROW(check_interval_s), "SECONDS", "5", 0.1,
+     3600, NULL, "between two of them, for each edge thread"},
+    {"check-timeout", 0, OPTION_SECONDS, ROW(check_timeout_s), "SECONDS", "2", 0.1,
+     3600, NULL, "how long an answer may take"},
+    {"check-rise", 0, OPTION_COUNT, ROW(check_rise), "N", "2", 1, 1000, NULL,
+     "good answers in a row, and it gets requests again"},
+    {"check-fall", 0, OPTION_COUNT, ROW(check_fall), "N", "3", 1, 1000, NULL,
+     "bad ones in a row, and it gets none"},
+    {"slow-start", 0, OPTION_SECONDS, ROW(slow_start_s), "SECONDS", "0", 0, 3600, NULL,
      "until an app server that came up, or was made ready, has its whole share; 0: at "
      "once"},
     {"eject-after", 0, OPTION_COUNT, ROW(eject_after), "N", "5", 0, 1000, NULL,
@@ -206,6 +219,33 @@ bool proxy_hash_by_parse(const char *text, struct hash_by *ret_by)
     return false;
 }
 
+/* What goes to an application as a request must be one. */
+static bool set_check(struct proxy_options *o, struct buf *message)
+{
+    struct pool_policy *to = &o->policy;
+    size_t host = strlen(o->check_host), path = 0;
+    if (o->check_path != NULL)
+        path = strlen(o->check_path);
+    bool is_good = host < sizeof to->check_host && path < sizeof to->check_path &&
+                   (path == 0 || o->check_path[0] == '/');
+    for (size_t i = 0; i < host; i++)
+        is_good = is_good && isgraph((unsigned char)o->check_host[i]);
+    for (size_t i = 0; i < path; i++)
+        is_good = is_good && isgraph((unsigned char)o->check_path[i]);
+    if (!is_good) {
+        buf_addf(
+            message,
+            "--check-path: \"%s\" at --check-host \"%s\" is not accepted; expected a "
+            "path such as /health, up to 255 characters without spaces",
+            o->check_path == NULL ? "" : o->check_path, o->check_host);
+        return false;
+    }
+    memcpy(to->check_host, o->check_host, host);
+    if (path > 0)
+        memcpy(to->check_path, o->check_path, path);
+    return true;
+}
+
 static uint64_t to_us(double seconds)
 {
     return (uint64_t)(seconds * 1e6);
@@ -243,6 +283,10 @@ bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
         .hash = by,
         .queue_target_us = to_us(o->queue_target_s),
         .queue_interval_us = to_us(o->queue_interval_s),
+        .check_interval_us = to_us(o->check_interval_s),
+        .check_timeout_us = to_us(o->check_timeout_s),
+        .check_rise = (uint32_t)o->check_rise,
+        .check_fall = (uint32_t)o->check_fall,
         .slow_start_us = to_us(o->slow_start_s),
         .eject_after = (uint32_t)o->eject_after,
         .eject_rate_percent = (uint32_t)o->eject_rate,
@@ -250,6 +294,8 @@ bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
         .eject_us = to_us(o->eject_time_s),
         .panic_percent = (uint32_t)o->panic_threshold,
     };
+    if (!set_check(o, ret_message))
+        return false;
     o->rules.max_body = (uint64_t)o->max_body;
     return true;
 }

@@ -106,6 +106,7 @@ struct backend *backend_new(struct pool *pool, const char *name, const char *end
     list_init(&b->sent);
     list_init(&b->backlog);
     buf_init(&b->batch, 0);
+    b->check = check_new(b);
     list_push_back(&pool->backends, &b->node);
     open_link(b);
     return b;
@@ -128,6 +129,7 @@ void backend_free(struct backend **backend_p)
         backend_set_state(b, BACKEND_CLOSED);
     close_link(b);
     settle(b, ENDED_BY_US, ERR_SHUTTING_DOWN);
+    check_free(&b->check);
     balance_leave(&b->pool->ready, &b->load);
     node_leave(&b->node);
     node_leave(&b->turn_node);
@@ -399,6 +401,7 @@ void backend_view(const struct backend *b, struct backend_view *ret_view)
         .service_us = b->load.service_us,
         .up_since_us = b->state >= BACKEND_UP ? b->up_since_us : 0,
         .ejected_until_us = b->ejected_until_us,
+        .has_failed_check = check_has_failed(b->check),
         .stats = b->stats,
     };
 }

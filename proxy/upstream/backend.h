@@ -44,6 +44,7 @@ struct backend_view {
     uint64_t service_us;       /* average time in the application; 0: not known */
     uint64_t up_since_us;      /* clock.h; 0: not up */
     uint64_t ejected_until_us; /* clock.h; 0: it is not */
+    bool has_failed_check;
     struct backend_stats stats;
 };
 

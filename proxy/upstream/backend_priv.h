@@ -10,6 +10,7 @@
 #include "protocol/link.h"
 #include "protocol/page.h"
 #include "proxy/upstream/backend.h"
+#include "proxy/upstream/check.h"
 #include "proxy/upstream/histogram.h"
 #include "proxy/upstream/outlier.h"
 #include "proxy/upstream/ticket.h"
@@ -95,6 +96,7 @@ struct backend {
     uint64_t ping_us;   /* the last PING */
     uint64_t ping_sequence;
     struct outlier outlier;
+    struct check *check;       /* owned */
     uint64_t ejected_until_us; /* 0: it is not */
     uint64_t began_us;         /* when its share began to grow */
     uint64_t forgiven_us;      /* when the next one of `ejections` is forgotten */

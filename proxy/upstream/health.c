@@ -43,7 +43,8 @@ static void ping(struct backend *b, uint64_t now_us)
 
 static bool is_healthy(const struct backend *b)
 {
-    return b->settings.health == HEALTH_UP || b->ejected_until_us == 0;
+    return b->settings.health == HEALTH_UP ||
+           (b->ejected_until_us == 0 && !check_has_failed(b->check));
 }
 
 bool health_permits(const struct backend *b)
@@ -138,6 +139,7 @@ static void readmit(struct backend *b, uint64_t now_us)
 void health_renew(struct backend *b)
 {
     b->outlier = (struct outlier){0};
+    check_renew(b->check);
     if (b->ejected_until_us != 0)
         readmit(b, b->heard_us);
 }
@@ -176,6 +178,7 @@ void health_tick(struct backend *b, uint64_t now_us)
     forgive(b, now_us);
     if (b->load.ramp != 0)
         ramp_up(b, now_us);
+    check_tick(b->check, now_us);
     if (b->state <= BACKEND_CONNECTING || b->settings.state == ADMIN_MAINT)
         return;
     if (now_us - b->pool->tick_us > STALL_US || !owes_an_answer(b)) {

@@ -17,6 +17,11 @@ struct pool_policy {
     struct hash_by hash;
     uint64_t queue_target_us; /* shed.h; 0: the queue is FIFO, however long it takes */
     uint64_t queue_interval_us;
+    /* check.h */
+    char check_path[256]; /* with its query; empty: there are no checks */
+    char check_host[128];
+    uint64_t check_interval_us, check_timeout_us;
+    uint32_t check_rise, check_fall; /* results in a row */
     uint64_t slow_start_us; /* until one that came up has its whole share; 0: at once */
     /* outlier.h; all 0: nobody is ejected */
     uint32_t eject_after;        /* failures in a row; 0: however many */

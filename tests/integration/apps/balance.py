@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Says who it is (NAME) after so many seconds: /?0.01; or fails (FAILS)."""
+"""Says who it is (NAME) after so many seconds: /?0.01; or fails (FAILS). /?health is fine
+unless there is a file SICK."""
 
 import os
 import time
@@ -9,6 +10,11 @@ FAILS = "FAILS" in os.environ
 
 
 def application(environ, start_response):
-    time.sleep(float(environ["QUERY_STRING"] or 0))
+    query = environ["QUERY_STRING"]
+    if query == "health":
+        is_sick = os.path.exists(os.environ.get("SICK", ""))
+        start_response("503 Sick" if is_sick else "204 Fine", [])
+        return []
+    time.sleep(float(query or 0))
     start_response("500 Oops" if FAILS else "200 OK", [("Content-Type", "text/plain")])
     return [NAME]

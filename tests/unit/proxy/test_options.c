@@ -107,6 +107,8 @@ static void what_cannot_be_is_refused_with_a_remedy(void **state)
         {{"--backend", "ipc:///x", "--websocket-max-message", "100"}, "from 125"},
         {{"--backend", "ipc:///x", "--balance", "best"},
          "least_load, round_robin or hash"},
+        {{"--backend", "ipc:///x", "--check-path", "health"}, "such as /health"},
+        {{"--backend", "ipc:///x", "--check-path", "/a b"}, "without spaces"},
         {{"--backend", "ipc:///x", "--hash-by", "url"}, "header:NAME"},
         {{"--backend", "ipc:///x", "--hash-by", "cookie:"}, "cookie:NAME"},
         {{"--backend", "ipc:///x", "--hash-by", "header:a b"}, "header:NAME"},
