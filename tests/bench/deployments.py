@@ -60,11 +60,6 @@ def _(place):
     return banyan(place, 16, app="bench_asgi:application")
 
 
-@deployment("banyan-asgi-c4000", edge=("banyan-proxy",))
-def _(place):
-    return banyan(place, 16, "--concurrency", "4000", app="bench_asgi:application")
-
-
 def nginx(place, location, http=""):
     conf = place.file("nginx.conf", f"""
 daemon off; worker_processes {WORKERS}; pid {place.dir}/nginx.pid; user root;
