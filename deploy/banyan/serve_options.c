@@ -37,6 +37,11 @@ static const struct option_row ROWS[] = {
      "threads of the proxy; 0: one for two cores, at most 4"},
     {"access-logfile", 0, OPTION_TEXT, ROW(access_logfile), "PATH", NULL, 0, 0, NULL,
      "one line per request; -: standard output; default: none"},
+    {"metrics", 0, OPTION_TEXT, ROW(metrics), "ADDRESS", NULL, 0, 0, NULL,
+     "GET /metrics for Prometheus here, e.g. 127.0.0.1:9464; default: nowhere"},
+    {"state-file", 0, OPTION_TEXT, ROW(state_file), "PATH", NULL, 0, 0, NULL,
+     "what an operator decided is kept here and holds again after a restart; default: "
+     "nowhere"},
     {"log-level", 0, OPTION_TEXT, ROW(log_level), "LEVEL", "info", 0, 0, NULL,
      "error, warning, info or debug"},
 
@@ -188,6 +193,8 @@ static const char *const FOR_APP[] = {
 static const char *const FOR_PROXY[] = {
     "bind",
     "access-logfile",
+    "metrics",
+    "state-file",
     "log-level",
     "graceful-timeout",
     "sched-batch",

@@ -22,7 +22,7 @@ struct serve_options {
     bool embedded, preload;
     double timeout_s, graceful_timeout_s;
     int64_t max_requests, max_requests_jitter, max_memory_bytes;
-    const char *access_logfile, *log_level;
+    const char *access_logfile, *log_level, *metrics, *state_file;
     bool sched_batch;
     /* the proxy's */
     double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,

@@ -8,6 +8,7 @@ import random
 import re
 import shlex
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -822,3 +823,24 @@ routes:
     assert answer.code == 1 and "weight" in answer.err
     rows = plane.done("--json", "show", "backends").json["backends"]
     assert rows[0]["weight"] == 60
+
+
+def test_a_proxy_that_serve_restarts_knows_what_was_decided(site_of, start):
+    address = ("127.0.0.1", free_port())
+    options = ["--state-file", start.folder / "state", "--metrics", "%s:%d" % address]
+    site = site_of("apps.dispatch", "--chdir", str(HERE), "--workers", "2", *options)
+    path = re.search(r"control: banyan --proxy (\S+) ", site.log()).group(1)
+    base = [program("banyan"), "--proxy", path]
+    subprocess.run([*base, "maint", "app-1"], check=True, timeout=20)
+    os.kill(site.proxy(), signal.SIGKILL)
+
+    def rows():
+        done = subprocess.run(
+            [*base, "--json", "show", "backends"], capture_output=True, text=True, timeout=20
+        )
+        return done.returncode == 0 and json.loads(done.stdout)["backends"]
+
+    found = until(rows, "the proxy is back")
+    assert [r["state"] for r in found] == ["ready", "maint"]
+    samples = parse_metrics(scrape(address))[1]
+    assert samples["banyan_backend_ready", 'pool="default",backend="app-1"'] == 0
