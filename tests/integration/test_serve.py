@@ -122,7 +122,7 @@ def test_says_what_it_serves_where_and_with_which_processes(serve):
     s = serve("--workers", "2", "--threads", "3").ready()
     log = s.log()
     assert re.search(r" INFO +banyan \d+\.\d+\.\d+$", log, re.M)
-    assert re.search(r" INFO +application apps\.process \(wsgi\)$", log, re.M)
+    assert re.search(r" INFO +application apps\.process \(interface auto\)$", log, re.M)
     assert f"listening on http://127.0.0.1:{s.port}\n" in log
     assert START.search(log).groups()[:2] == ("2", "3")
     proxy = int(re.search(r"proxy pid (\d+)", log).group(1))
