@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "appserver/asgi/http.h"
 #include "appserver/interp/current.h"
 #include "appserver/interp/failure.h"
 #include "appserver/interp/gil.h"
@@ -325,6 +326,10 @@ void conn_hear(struct conn *c, unsigned what)
         c->is_filed = true;
     if ((what & NEWS_BODY) != 0)
         operation_wake(&c->receivers);
+    if ((what & NEWS_ROOM) != 0 && c->is_backed) {
+        http_push(c);
+        server_flush_soon(c->server);
+    }
     if ((what & (NEWS_ROOM | NEWS_FILED)) != 0)
         operation_wake(&c->senders);
 }

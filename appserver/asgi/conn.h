@@ -75,6 +75,7 @@ struct conn {
     /* HTTP */
     bool is_body_given; /* the application has all of the request's body */
     bool is_body_sent;  /* all of the answer's body; trailers may follow */
+    bool is_backed;     /* answer.body waits for room */
     bool has_trailers;  /* http.response.start promised them */
     bool is_trailing;   /* the first of them came */
     bool is_filed;      /* the edge has answered whether it sends the file */

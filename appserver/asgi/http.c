@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * HTTP: the messages http.request, http.disconnect, http.response.*.
  *
- * A head is held until its body comes or the iteration of the loop ends; with a whole
- * body right behind it the answer is one frame. The functions of the core that are used
- * here never wait, so the GIL is kept: to give it away would cost more than they do. */
+ * A head, and small pieces of body, are held until the iteration of the loop ends: a
+ * body that is whole by then makes one frame with its head, else the pieces do. The
+ * functions of the core that are used here never wait, so the GIL is kept: to give it
+ * away would cost more than they do. */
 #include <Python.h>
 
 #include "appserver/asgi/conn.h"
@@ -14,6 +15,7 @@
 #include "appserver/interp/own.h"
 
 enum {
+    HELD_BYTES = 16 * 1024, /* of body */
     REQUEST_PIECE_BYTES = 128 * 1024,
     STATUS_FIRST = 200,
     STATUS_LAST = 999,
@@ -24,7 +26,10 @@ static enum turn take_body(struct conn *c, PyObject **ret_message);
 static PyObject *request_message(struct slice body, bool has_more);
 static enum turn begin_job(struct conn *c, struct job *job);
 static enum turn send_body(struct conn *c, PyObject *message, struct job *job);
+static enum turn send_whole(struct conn *c, struct slice body);
 static bool may_send_bytes(struct conn *c, uint64_t bytes, bool has_more);
+static enum err push(struct conn *c);
+static void fail(struct conn *c, enum err e);
 static enum turn end_body(struct conn *c);
 static enum turn send_trailers(struct conn *c, PyObject *message);
 static enum turn send_hints(struct conn *c, PyObject *message);
@@ -203,7 +208,6 @@ static enum turn send_body(struct conn *c, PyObject *message, struct job *job)
     struct answer *a = &c->answer;
     py_own PyObject *body = NULL;
     bool has_more;
-    enum err e;
 
     if (!message_flag(message, name_more_body, &has_more) ||
         !message_bytes(message, name_body, &body))
@@ -220,25 +224,36 @@ static enum turn send_body(struct conn *c, PyObject *message, struct job *job)
             answer_set_length(a, bytes.len);
         bytes.len = 0;
     }
+    a->sent += bytes.len;
+    size_t held = buf_len(&a->body);
     if (a->state == ANSWER_STARTED && !has_more && !c->has_trailers &&
-        bytes.len <= request_inline_max(c->request)) {
-        e = answer_send_whole(a, bytes);
-        if (e != ERR_NONE)
-            return conn_lost(c, e);
-        c->is_body_sent = true;
-        conn_complete(c);
+        held + bytes.len <= request_inline_max(c->request)) {
+        if (held > 0) {
+            buf_add(&a->body, bytes);
+            bytes = buf_slice(&a->body);
+        }
+        return send_whole(c, bytes);
+    }
+    if (has_more && !c->is_backed && held + bytes.len <= HELD_BYTES) {
+        buf_add(&a->body, bytes);
+        list_push_back(&c->server->held, &c->held);
         return TURN_DONE;
     }
-    if (a->state == ANSWER_STARTED) {
-        e = answer_send_head(a);
-        if (e != ERR_NONE)
-            return conn_lost(c, e);
-    }
-    a->sent += bytes.len;
     job->has_more = has_more;
     job->rest = bytes;
     job->keep = bytes.len == 0 ? NULL : py_take(body);
     return http_go_on(c, job);
+}
+
+static enum turn send_whole(struct conn *c, struct slice body)
+{
+    enum err e = answer_send_whole(&c->answer, body);
+
+    if (e != ERR_NONE)
+        return conn_lost(c, e);
+    c->is_body_sent = true;
+    conn_complete(c);
+    return TURN_DONE;
 }
 
 /* The application's Content-Length holds: more is refused, and nothing of it is sent;
@@ -260,7 +275,7 @@ static bool may_send_bytes(struct conn *c, uint64_t bytes, bool has_more)
     PyErr_Format(PyExc_RuntimeError,
                  "the body is shorter than its Content-Length: %llu of %llu bytes",
                  (unsigned long long)(a->sent + bytes), (unsigned long long)a->length);
-    answer_abort(a, ERR_RESPONSE_TRUNCATED, slice_of("", 0));
+    fail(c, ERR_RESPONSE_TRUNCATED);
     c->is_body_sent = true;
     return false;
 }
@@ -268,20 +283,37 @@ static bool may_send_bytes(struct conn *c, uint64_t bytes, bool has_more)
 /* Sends what there is room for, and the end behind it. */
 enum turn http_go_on(struct conn *c, struct job *job)
 {
-    enum err e = c->gone;
+    enum err e = c->gone == ERR_NONE ? push(c) : c->gone;
 
-    if (e == ERR_NONE && job->rest.len > 0) {
+    if (e == ERR_NONE && !c->is_backed && job->rest.len > 0)
         e = request_put(c->request, &job->rest);
-        server_flush_soon(c->server);
-    }
+    server_flush_soon(c->server);
     if (e != ERR_NONE)
         return conn_lost(c, e);
     job->stage = JOB_BODY;
-    if (job->rest.len > 0)
+    if (c->is_backed || job->rest.len > 0)
         return TURN_WAIT;
     if (job->file != NULL)
         return read_file(c, job);
     return job->has_more ? TURN_DONE : end_body(c);
+}
+
+/* Sends what is held: the head, and pieces of body as far as there is room. */
+static enum err push(struct conn *c)
+{
+    struct answer *a = &c->answer;
+    struct slice rest = buf_slice(&a->body);
+    enum err e = ERR_NONE;
+
+    node_leave(&c->held);
+    if (a->state == ANSWER_STARTED)
+        e = answer_send_head(a);
+    if (e == ERR_NONE && a->state == ANSWER_HEAD && rest.len > 0) {
+        e = request_put(c->request, &rest);
+        buf_consume(&a->body, buf_len(&a->body) - rest.len);
+    }
+    c->is_backed = rest.len > 0;
+    return e;
 }
 
 static enum turn end_body(struct conn *c)
@@ -398,15 +430,13 @@ static enum turn send_path(struct conn *c, PyObject *message, struct job *job)
     if (a->state == ANSWER_STARTED && !c->has_trailers &&
         (job->file == NULL || length <= request_inline_max(c->request)))
         return send_small_file(c, job);
-    if (a->state == ANSWER_STARTED) {
-        enum err e = answer_send_head(a);
-        if (e != ERR_NONE)
-            return conn_lost(c, e);
-    }
+    enum err e = push(c);
+    if (e != ERR_NONE)
+        return conn_lost(c, e);
     if (job->file == NULL)
         return end_body(c);
     if (!c->has_trailers && file_frame(job->file, place, sizeof place, &frame)) {
-        enum err e = request_put_file(c->request, &frame, &is_asked);
+        e = request_put_file(c->request, &frame, &is_asked);
         if (e != ERR_NONE)
             return conn_lost(c, e);
     }
@@ -430,13 +460,8 @@ static enum turn send_small_file(struct conn *c, struct job *job)
     if (!answer_is_bodyless(a) &&
         !may_send_bytes(c, (uint64_t)PyBytes_GET_SIZE(bytes), false))
         return TURN_BAD; /* it shrank since it was opened */
-    enum err e = answer_send_whole(
-        a, slice_of(PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)));
-    if (e != ERR_NONE)
-        return conn_lost(c, e);
-    c->is_body_sent = true;
-    conn_complete(c);
-    return TURN_DONE;
+    return send_whole(
+        c, slice_of(PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)));
 }
 
 /* JOB_FILE: the future is done, or there is none yet. */
@@ -475,20 +500,28 @@ static enum turn read_file(struct conn *c, struct job *job)
     return http_go_on(c, job);
 }
 
-void http_send_held(struct conn *c)
+void http_push(struct conn *c)
 {
     node_leave(&c->held);
-    if (c->answer.state == ANSWER_STARTED && c->request != NULL)
-        c->gone = answer_send_head(&c->answer);
+    if (c->request != NULL && c->gone == ERR_NONE && c->answer.state != ANSWER_DONE)
+        c->gone = push(c);
 }
 
 /* ---- the end ---- */
+
+/* What the application sent of its body is sent before it is cut off. */
+static void fail(struct conn *c, enum err e)
+{
+    if (c->gone == ERR_NONE && buf_len(&c->answer.body) > 0)
+        http_push(c);
+    answer_abort(&c->answer, e, slice_of("", 0));
+}
 
 static void http_send_dropped(struct conn *c)
 {
     if (c->request == NULL)
         return;
-    answer_abort(&c->answer, ERR_APP_FAILED, slice_of("", 0));
+    fail(c, ERR_APP_FAILED);
     c->is_body_sent = true;
     server_flush_soon(c->server);
 }
@@ -502,13 +535,13 @@ static void http_returned(struct conn *c)
                              ? "the application returned without a response"
                              : "the application returned before its response was "
                                "complete");
-    answer_abort(&c->answer, ERR_APP_FAILED, slice_of("", 0));
+    fail(c, ERR_APP_FAILED);
 }
 
 static void http_raised(struct conn *c, enum err e)
 {
     if (c->request != NULL)
-        answer_abort(&c->answer, e, slice_of("", 0));
+        fail(c, e);
 }
 
 const struct conn_kind http_kind = {

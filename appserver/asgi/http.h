@@ -14,7 +14,7 @@ enum turn http_send_body(struct conn *c, PyObject *message, struct job *job);
 /* The rest of a body, once there is room. */
 enum turn http_go_on(struct conn *c, struct job *job);
 
-/* The iteration ends and no body came: the head leaves alone. */
-void http_send_held(struct conn *c);
+/* What is held leaves: the iteration ends, or there is room again. */
+void http_push(struct conn *c);
 
 #endif

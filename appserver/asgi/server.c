@@ -221,7 +221,7 @@ static PyObject *on_flush(PyObject *self, PyObject *unused)
     (void)unused;
     s->is_flush_soon = false;
     while ((n = list_pop_front(&s->held)) != NULL)
-        http_send_held(NODE_OF(n, struct conn, held));
+        http_push(NODE_OF(n, struct conn, held));
     {
         GIL_YIELD;
         core_loop_flush(s->core);
