@@ -102,8 +102,16 @@ static const struct option_row ROWS[] = {
 
     {"max-connections", 0, OPTION_COUNT, ROW(max_connections), "N", "10000", 1, 1e7,
      "Capacity", "client connections of all edge threads together"},
+    {"balance", 0, OPTION_TEXT, ROW(balance), "POLICY", "least_load", 0, 0, NULL,
+     "which process is next: least_load, round_robin or hash"},
+    {"hash-by", 0, OPTION_TEXT, ROW(hash_by), "WHAT", "address", 0, 0, NULL,
+     "--balance hash keeps together: the client's address, header:NAME or cookie:NAME"},
     {"max-queue", 0, OPTION_COUNT, ROW(max_queue), "N", "1000", 0, 1e6, NULL,
      "requests that wait for an app server, per edge thread; beyond: 503"},
+    {"queue-target", 0, OPTION_SECONDS, ROW(queue_target_s), "SECONDS", "0", 0, 3600,
+     NULL,
+     "longest wait under sustained overload: who would wait for longer gets 503 at "
+     "once; 0: all wait their turn"},
     {"request-buffering", 0, OPTION_TEXT, ROW(request_buffering), "WHEN", "auto", 0, 0,
      NULL,
      "gather a body before an app server is bothered: on, off, or auto: unless the "
@@ -207,7 +215,10 @@ static const char *const FOR_PROXY[] = {
     "max-fields",
     "max-pipeline",
     "max-connections",
+    "balance",
+    "hash-by",
     "max-queue",
+    "queue-target",
     "request-buffering",
     "request-buffer",
     "response-buffer",
