@@ -155,6 +155,7 @@ void admin_format_time(int64_t at_ms, char ret_text[32]); /* RFC 3339 */
 struct backend_sum {
     struct backend_report all; /* state: the least far of the edges' */
     uint32_t edges, edges_up;  /* that know it; that may send to it */
+    uint32_t edges_failed;     /* whose HTTP check it fails */
     uint32_t edges_ejected;    /* that leave it alone for a while, for it failed */
 };
 bool admin_sum_backend_of(const struct operation *op,

@@ -59,7 +59,9 @@ bool admin_sum_backend_of(const struct operation *op,
         v->settings = one->settings; /* the edges share the limit */
         v->settings.limit += limit;
         sum.edges++;
-        sum.edges_up += one->state == BACKEND_UP && one->window > 0;
+        sum.edges_up +=
+            one->state == BACKEND_UP && one->window > 0 && !one->has_failed_check;
+        sum.edges_failed += one->has_failed_check;
         sum.edges_ejected += one->ejected_until_us != 0;
         if (one->state < v->state || one->state == BACKEND_DRAINING)
             v->state = one->state;
@@ -88,6 +90,8 @@ static const char *health_text(const struct member *m, const struct backend_sum 
         return m->settings.health == HEALTH_UP ? "forced-up" : "forced-down";
     if (sum->edges == 0)
         return "unknown";
+    if (sum->edges_failed > 0)
+        return "check-failed";
     if (sum->edges_ejected > 0)
         return "ejected";
     if (sum->edges_up == sum->edges)
