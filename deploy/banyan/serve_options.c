@@ -103,7 +103,7 @@ static const struct option_row ROWS[] = {
     {"max-connections", 0, OPTION_COUNT, ROW(max_connections), "N", "10000", 1, 1e7,
      "Capacity", "client connections of all edge threads together"},
     {"balance", 0, OPTION_TEXT, ROW(balance), "POLICY", "least_load", 0, 0, NULL,
-     "which process is next: least_load, round_robin or hash"},
+     "which app server is next: least_load, round_robin or hash"},
     {"hash-by", 0, OPTION_TEXT, ROW(hash_by), "WHAT", "address", 0, 0, NULL,
      "--balance hash keeps together: the client's address, header:NAME or cookie:NAME"},
     {"max-queue", 0, OPTION_COUNT, ROW(max_queue), "N", "1000", 0, 1e6, NULL,
