@@ -52,7 +52,8 @@ struct edge_thread {
 
 struct control {
     struct config *config;
-    struct list former; /* configurations that an edge may still look at */
+    struct config *started; /* the first one; kept */
+    struct list former;     /* configurations that an edge may still look at */
     const struct proxy_options *options; /* its options */
     struct link_context *context;
     struct access_log *access_log;
@@ -86,6 +87,7 @@ int control_run(struct config **config_p)
         .signal_fd = -1,
         .edge_count = (uint32_t)options->threads,
     };
+    c.started = c.config;
     list_init(&c.former);
     ASSERT(c.edge_count >= 1 && c.edge_count <= CONTROL_MAX_EDGES);
     if (!open_everything(&c)) {
@@ -396,7 +398,8 @@ static void put_in_force(struct control *c, struct config *fresh)
         if (!c->edges[i].is_stopped)
             send_order(&c->edges[i], &order);
     fresh->number = c->config->number + 1;
-    list_push_back(&c->former, &c->config->node);
+    if (c->config != c->started)
+        list_push_back(&c->former, &c->config->node);
     c->config = fresh;
     c->options = &fresh->options;
     admin_set_options(c->admin, c->options);
@@ -421,7 +424,7 @@ bool control_reload(struct control *c, struct buf *ret_report)
     }
     struct reload reload = {.c = c, .report = ret_report};
     put_in_force(c, fresh);
-    config_diff(was, fresh, on_change, &reload);
+    config_diff(c->started, was, fresh, on_change, &reload);
     if (reload.changes == 0)
         add_line(ret_report, "nothing differs");
     log_info(NULL, "reload: %s is in force, changes: %u", fresh->options.config,
@@ -577,7 +580,9 @@ static void close_everything(struct control *c)
         struct config *config = NODE_OF(n, struct config, node);
         config_free(&config);
     }
-    config_free(&c->config);
+    if (c->config != c->started)
+        config_free(&c->config);
+    config_free(&c->started);
     if (c->signal_fd >= 0)
         (void)close(c->signal_fd);
 }

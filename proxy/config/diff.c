@@ -95,11 +95,14 @@ static void diff_option(const struct differ *d,
 }
 
 static void diff_options(const struct differ *d,
+                         const struct proxy_options *started,
                          const struct proxy_options *from,
                          const struct proxy_options *to)
 {
-    for (size_t i = 0; i < proxy_option_table.row_count; i++)
-        diff_option(d, &proxy_option_table.rows[i], from, to, NULL);
+    for (size_t i = 0; i < proxy_option_table.row_count; i++) {
+        const struct option_row *row = &proxy_option_table.rows[i];
+        diff_option(d, row, config_is_live(row) ? from : started, to, NULL);
+    }
 }
 
 static void added(const struct differ *d,
@@ -166,13 +169,14 @@ diff_routes(const struct differ *d, const struct config *from, const struct conf
              from->route_count, to->route_count);
 }
 
-void config_diff(const struct config *from,
+void config_diff(const struct config *started,
+                 const struct config *from,
                  const struct config *to,
                  void (*tell_fn)(void *arg, const struct config_change *change),
                  void *arg)
 {
     const struct differ d = {tell_fn, arg};
-    diff_options(&d, &from->options, &to->options);
+    diff_options(&d, &started->options, &from->options, &to->options);
     for (size_t i = 0; i < from->pool_count; i++) {
         const struct config_pool *pool = &from->pools[i];
         if (config_find_pool(to, pool->site.name) == NULL)

@@ -24,8 +24,11 @@ struct config_change {
     const char *text; /* for people; lives for the call */
 };
 
-/* The options first. A backend with another endpoint is removed, then added. */
-void config_diff(const struct config *from,
+/* The options first; those for a restart against the configuration of the start, so
+ * that they are told until they are restarted for. A backend with another endpoint is
+ * removed, then added. */
+void config_diff(const struct config *started,
+                 const struct config *from,
                  const struct config *to,
                  void (*tell)(void *arg, const struct config_change *change),
                  void *arg);

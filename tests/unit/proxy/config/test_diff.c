@@ -51,10 +51,10 @@ static void assert_differ(const char *from, const char *to, const char *want)
 {
     struct config *old = load(from), *new = load(to);
     heard[0] = '\0';
-    config_diff(old, new, on_change, NULL);
+    config_diff(old, old, new, on_change, NULL);
     assert_string_equal(heard, want);
     heard[0] = '\0';
-    config_diff(new, new, on_change, NULL);
+    config_diff(new, new, new, on_change, NULL);
     assert_string_equal(heard, "");
     config_free(&old);
     config_free(&new);
@@ -96,6 +96,21 @@ static void each_difference_is_told_once(void **state)
                   "");
 }
 
+static void what_takes_a_restart_is_told_until_then(void **state)
+{
+    (void)state;
+    struct config *one = load(A("}\n")),
+                  *two = load("threads: 3\nbody-timeout: 7\n" A("}\n"));
+    heard[0] = '\0';
+    config_diff(one, two, two, on_change, NULL);
+    assert_string_equal(heard, "restart ");
+    heard[0] = '\0';
+    config_diff(one, two, one, on_change, NULL);
+    assert_string_equal(heard, "option ");
+    config_free(&one);
+    config_free(&two);
+}
+
 static void what_is_live_has_a_row(void **state)
 {
     (void)state;
@@ -108,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_difference_is_told_once),
+        cmocka_unit_test(what_takes_a_restart_is_told_until_then),
         cmocka_unit_test(what_is_live_has_a_row),
     };
     int fd = mkstemp(path);
