@@ -10,12 +10,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "appserver/interp/answer.h"
+#include "appserver/interp/current.h"
 #include "appserver/interp/failure.h"
 #include "appserver/interp/gil.h"
 #include "appserver/interp/names.h"
 #include "appserver/interp/own.h"
-#include "appserver/interp/answer.h"
-#include "appserver/interp/current.h"
 #include "appserver/wsgi/errors.h"
 #include "appserver/wsgi/file_wrapper.h"
 #include "appserver/wsgi/input.h"

@@ -4,9 +4,9 @@
 
 #include "appserver/wsgi/early_hints.h"
 
+#include "appserver/interp/current.h"
 #include "appserver/interp/failure.h"
 #include "appserver/interp/gil.h"
-#include "appserver/interp/current.h"
 #include "appserver/wsgi/start_response.h"
 
 enum { STATUS_EARLY_HINTS = 103 };

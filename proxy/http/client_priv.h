@@ -13,11 +13,11 @@
 enum {
     CLIENT_MAGIC = 0xc11e0700,
     CLIENTS_MAGIC = 0xc11e0701,
-    SCRATCH_BYTES = 64 * 1024,    /* one read */
-    READ_MORE = 8 * 1024,         /* room for a read behind what is left over */
-    READ_BUDGET = 4,              /* reads of one client in one turn */
-    WHOLE_BODY = 32 * 1024,       /* a body this small is handed over with its head */
-    WRITE_THROUGH = 16 * 1024,    /* a piece this large is not copied first */
+    SCRATCH_BYTES = 64 * 1024, /* one read */
+    READ_MORE = 8 * 1024,      /* room for a read behind what is left over */
+    READ_BUDGET = 4,           /* reads of one client in one turn */
+    WHOLE_BODY = 32 * 1024,    /* a body this small is handed over with its head */
+    WRITE_THROUGH = 16 * 1024, /* a piece this large is not copied first */
     LINGER_US = 2 * 1000000,
     HALF_CLOSED_US = 1 * 1000000,
     LOOK_US = 100 * 1000,

@@ -13,9 +13,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "appserver/interp/current.h"
 #include "appserver/interp/own.h"
 #include "appserver/wsgi/call.h"
-#include "appserver/interp/current.h"
 #include "appserver/wsgi/errors.h"
 #include "tests/support/fake_request.h"
 #include "tests/support/python.h"
