@@ -167,7 +167,7 @@ void ws_deflate_free(struct ws_deflate **deflate_p)
         return;
     CHECK_OBJ(d, DEFLATE_MAGIC);
     ASSERT(d->taken == 0);
-    for (int bits = 0; bits <= MOST_BITS; bits++) {
+    for (size_t bits = 0; bits <= MOST_BITS; bits++) {
         if (d->compressors[bits] == NULL)
             continue;
         (void)deflateEnd(d->compressors[bits]);
@@ -195,7 +195,7 @@ struct ws_inflater *ws_inflater_take(struct ws_deflate *d)
     } else {
         i = mem_zalloc(sizeof *i);
         i->magic = INFLATER_MAGIC;
-        int begun = inflateInit2(&i->z, -MOST_BITS);
+        int begun = inflateInit2(&i->z, -(int)MOST_BITS);
         ASSERT(begun == Z_OK);
     }
     i->tail_at = 0;
