@@ -21,8 +21,8 @@ enum {
     MEMORY_CHECK_MS = 1000,
     DRAIN_STEP_US = 50 * 1000,
     FLUSH_US = 200 * 1000, /* for the last answers, when a stuck request never drains */
-    END_S = 15,            /* for all after the drain */
 };
+static const double END_S = 15; /* for all after the drain */
 
 /* What the warden is woken for. Written from signal handlers and any thread. */
 static struct {

@@ -44,7 +44,7 @@ bool command_number(const char *text, uint64_t most, uint64_t *ret_value)
 
 bool command_seconds(const char *text, uint64_t *ret_us)
 {
-    enum { MOST_S = 86400 };
+    static const double MOST_S = 86400;
     static const struct {
         const char *unit;
         double seconds;

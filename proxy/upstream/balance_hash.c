@@ -22,8 +22,8 @@ enum {
     PLACES = 65537, /* a prime */
     FREE = UINT16_MAX,
     TRIES = 16,
-    BOUND_PERCENT = 125,
 };
+static const double BOUND = 1.25; /* of an even share, that a backend may have */
 
 static int by_key(const void *a, const void *b)
 {
@@ -81,7 +81,7 @@ static bool has_its_share(const struct balance_set *set, const struct load *load
     if (load->in_flight < load->slots)
         return false;
     double share = (double)(set->in_flight + 1) * load->weight / (double)set->weight;
-    return load->in_flight + 1 > share * BOUND_PERCENT / 100 + 1;
+    return load->in_flight + 1 > share * BOUND + 1;
 }
 
 /* One that just began takes a part of its keys: more and more, none back. */
