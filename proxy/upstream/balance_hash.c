@@ -9,7 +9,7 @@
  * share, tries another place, always the same one next (consistent hashing with bounded
  * loads, Mirrokni et al., 2016). A choice costs the same with any number of members.
  *
- * More than its share: no slot is free there, and it holds more than BOUND_PERCENT of
+ * More than its share: no slot is free there, and it holds more than BOUND of
  * the average by weight. Without a key: as least_load says. */
 #include <stdlib.h>
 #include <string.h>
