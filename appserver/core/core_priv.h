@@ -202,6 +202,8 @@ MUST_CHECK struct request *request_new(struct core *core);
 /* Copies the frame's bytes (`bytes` is the whole frame `f` was decoded from) and points
  * its slices there. */
 void request_fill(struct request *r, struct slice bytes, const struct frame *f);
+/* Nobody reads it any more: its memory goes, its form and flags stay. The loop's. */
+void request_forget_head(struct request *r);
 /* Under the core lock: forgets the peer, drops what it holds, keeps the memory. */
 void request_recycle(struct request *r);
 void request_dispose(struct request *r); /* really frees */

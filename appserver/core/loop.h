@@ -135,7 +135,8 @@ bool request_takes_inform(const struct request *r);
 /* any: the request is a valid WebSocket handshake. */
 bool request_is_websocket(const struct request *r);
 /* `subprotocol`: at most 32 KiB, empty: none; `headers`: a complete packed array, or
- * HEADERS_NONE. */
+ * HEADERS_NONE. Thousands of them are open and idle: from here on request_frame() says
+ * nothing but flags. */
 MUST_CHECK enum err
 request_ws_accept(struct request *r, struct slice subprotocol, struct slice headers);
 /* Sends as much of a message's rest as the window takes and advances *data. *ret_done:

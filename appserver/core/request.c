@@ -76,6 +76,17 @@ void request_fill(struct request *r, struct slice bytes, const struct frame *f)
     body_init(r);
 }
 
+void request_forget_head(struct request *r)
+{
+    struct frame_request *q = &r->frame;
+
+    q->method = q->target = q->scheme = q->client_addr = q->server_addr = SLICE("");
+    q->body = q->id = SLICE("");
+    q->headers = (struct header_list){.packed = SLICE("")};
+    mem_free(&r->bytes);
+    r->cap = 0;
+}
+
 void request_recycle(struct request *r)
 {
     struct core *core = r->core;

@@ -22,7 +22,8 @@ struct core;
 struct worker;
 struct request; /* one request being served */
 
-/* ---- read-only view, any thread, valid until the request is finished ---- */
+/* ---- read-only view, any thread, valid until the request is finished; of a WebSocket
+ * until it is accepted ---- */
 const struct frame_request *
 request_frame(const struct request *r); /* slices borrowed from the request */
 /* The deadline on this host's monotonic clock (clock.h), 0: none; when the edge had it.

@@ -49,6 +49,7 @@ request_ws_accept(struct request *r, struct slice subprotocol, struct slice head
         loop_rouse(r->core);
     core_unlock(r->core);
     send_ws(r, &w, headers);
+    request_forget_head(r);
     return ERR_NONE;
 }
 
