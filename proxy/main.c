@@ -11,7 +11,8 @@
 enum { EXIT_USAGE = 2 };
 
 /* A line for each mistake. */
-static int refuse(const struct buf *message)
+/* Says it, and is done with it. */
+static int refuse(struct buf *message)
 {
     struct slice rest = buf_slice(message);
     while (rest.len > 0) {
@@ -21,6 +22,7 @@ static int refuse(const struct buf *message)
         length += end != NULL;
         rest = slice_of(rest.ptr + length, rest.len - length);
     }
+    buf_fini(message);
     return EXIT_USAGE;
 }
 
