@@ -94,10 +94,10 @@ void peer_close_stream(struct peer *p, struct request *r);
 void peers_grant(struct core *core, uint64_t now_us);
 /* Takes back whatever is granted beyond the present shares. */
 void peers_tighten(struct core *core, uint64_t now_us);
-/* Shares anew, and a new period of observation begins. */
 /* One WebSocket more (1) or less (-1) that takes no slot and none of the peer's credit;
  * the peer, which counts it among its streams, is granted as much more. */
 void peer_set_aside(struct core *core, struct peer *p, int change);
+/* Shares anew, and a new period of observation begins. */
 void peers_review(struct core *core, uint64_t now_us);
 /* A LOAD frame to one, or with sequence 0 to all. */
 void peer_load(struct core *core, struct peer *p, uint64_t sequence, uint64_t now_us);
