@@ -264,6 +264,15 @@ static bool on_reload(void *owner, struct buf *ret_report)
     return control_reload(owner, ret_report);
 }
 
+static bool on_check(void *owner, const char *path, struct buf *ret_report)
+{
+    const struct control *c = owner;
+    if (path != NULL || c->options->config != NULL)
+        return config_check_file(c->config, path, ret_report) == ERR_NONE;
+    buf_addf(ret_report, "there is no --config; name a file: check FILE");
+    return false;
+}
+
 static bool open_admin(struct control *c)
 {
     struct buf message;
@@ -278,6 +287,7 @@ static bool open_admin(struct control *c)
         .shut_down = on_shut_down,
         .reopen_logs = on_reopen_logs,
         .reload = on_reload,
+        .check = on_check,
     };
     buf_init(&message, 0);
     c->admin = admin_new(&options, &message);

@@ -54,7 +54,7 @@ struct edge {
     bool tick_is_slow;
     bool is_stopping;
     bool has_reported; /* which may have used up the edge of the orders' descriptor */
-    bool was_followed; /* the last EDGE_KILL_REQUEST found its request */
+    bool was_followed; /* the last EDGE_KILL_REQUEST or _CLIENT found whom it meant */
     uint64_t stop_by_us;
     struct stats stats;
 };
@@ -99,6 +99,7 @@ void snapshot_free(struct snapshot **snapshot_p)
     mem_free(&s->pools);
     requests_report_fini(&s->requests);
     clients_report_fini(&s->clients);
+    refusals_fini(&s->refusals);
     mem_free(&s);
 }
 
@@ -396,6 +397,8 @@ static void take_snapshot(struct edge *e, struct snapshot *s)
         exchanges_report(e->exchanges, &s->requests);
     if (s->parts & SNAPSHOT_CLIENTS)
         clients_report(e->clients, &s->clients);
+    if (s->parts & SNAPSHOT_REFUSALS)
+        clients_refusals(e->clients, &s->refusals);
     struct edge_report r = {.kind = EDGE_SNAPSHOT_TAKEN, .snapshot = s};
     send_report(e, &r);
 }
@@ -505,6 +508,10 @@ static void follow(struct edge *e, const struct edge_order *order)
     }
     if (order->kind == EDGE_KILL_REQUEST) {
         e->was_followed = exchanges_kill(e->exchanges, slice_from(order->name));
+        return;
+    }
+    if (order->kind == EDGE_KILL_CLIENT) {
+        e->was_followed = clients_kill(e->clients, order->client);
         return;
     }
     if (order->kind == EDGE_CONFIGURE) {

@@ -24,6 +24,7 @@ enum edge_order_kind {
     EDGE_REMOVE,
     EDGE_ABORT_ALL,    /* what runs at `name` */
     EDGE_KILL_REQUEST, /* whose id is `name` */
+    EDGE_KILL_CLIENT,  /* client */
     EDGE_SET_POOL,     /* pool_settings */
     EDGE_SET_TUNING,   /* tuning */
     EDGE_RESET_COUNTERS,
@@ -47,6 +48,7 @@ struct edge_order {
             double queue_timeout_s, request_timeout_s, heartbeat_timeout_s,
                 graceful_timeout_s;
         } tuning;
+        uint64_t client;             /* its number */
         struct snapshot *snapshot;   /* the edge's until it says so */
         const struct config *config; /* borrowed until it says so */
     };
@@ -68,18 +70,23 @@ struct edge_report {
 };
 
 /* One edge thread at one moment. */
-enum snapshot_part { SNAPSHOT_REQUESTS = 1, SNAPSHOT_CLIENTS = 2 };
+enum snapshot_part {
+    SNAPSHOT_REQUESTS = 1,
+    SNAPSHOT_CLIENTS = 2,
+    SNAPSHOT_REFUSALS = 4
+};
 struct snapshot {
     unsigned parts;    /* wanted beyond pool and stats */
     uint64_t owner;    /* whose it is in the control thread */
     uint32_t number;   /* of the edge */
-    bool was_followed; /* the kill-request before it found its request */
+    bool was_followed; /* the kill before it found its request, or its client */
     uint32_t connections;
     struct stats stats;
     struct pool_report *pools; /* owned; those that are leaving, too */
     uint32_t pool_count;
     struct requests_report requests;
     struct clients_report clients;
+    struct refusals refusals;
 };
 MUST_CHECK struct snapshot *snapshot_new(unsigned parts, uint64_t owner);
 void snapshot_free(struct snapshot **snapshot_p);

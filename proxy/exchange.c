@@ -226,6 +226,9 @@ static void on_body(struct client *c, struct slice data)
     enum err err = ERR_BODY_TOO_LARGE;
     if (u->received + data.len <= o->rules.max_body)
         err = upload_take(u, &x->ticket, data);
+    else
+        refusal_keep(client_note_refusal(c, REFUSED_BODY, err), data,
+                     (size_t)(o->rules.max_body - u->received), o->rules.max_body);
     if (err != ERR_NONE) {
         exchange_fail(x, err, slice_from(err == ERR_SYSTEM ? strerror(errno) : ""));
         return;
@@ -311,19 +314,6 @@ static void on_ticket_room(struct ticket *t)
 }
 
 /* ---- the answer ---- */
-
-/* The log names the field: whoever wrote the application looks for it. */
-void exchange_fail_response(struct exchange *x, const struct response_failure *failure)
-{
-    char text[128];
-    int length = 0;
-    if (failure->what != NULL)
-        length = snprintf(text, sizeof(text), "%s%s%.*s", failure->what,
-                          failure->name.len > 0 ? " " : "",
-                          (int)(failure->name.len < 64 ? failure->name.len : 64),
-                          failure->name.ptr);
-    exchange_fail(x, failure->err, slice_of(text, (size_t)length));
-}
 
 static void on_inform(struct ticket *t, const struct frame_response *inform)
 {

@@ -67,8 +67,6 @@ struct exchange_body { /* as the REQUEST frame tells it */
 /* The one door for failure: an error page, or a cut when the answer has begun. Ends the
  * ticket. `text` is for the log. */
 void exchange_fail(struct exchange *x, enum err err, struct slice text);
-/* The same for what an application sent. */
-void exchange_fail_response(struct exchange *x, const struct response_failure *failure);
 /* What the door writes down: log and counters. */
 void exchange_note_failure(struct exchange *x, enum err err, struct slice text);
 /* The answer stands in the client's output. */
@@ -100,5 +98,7 @@ void exchange_answer_self(struct exchange *x);
 /* Counts it, and writes its line. */
 void exchange_record(struct exchange *x);
 void exchange_log(const struct exchange *x, enum log_level level, const char *text);
+/* exchange_fail for what an application sent; kept for `show errors`. */
+void exchange_fail_response(struct exchange *x, const struct response_failure *failure);
 
 #endif

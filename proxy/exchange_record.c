@@ -271,3 +271,21 @@ void exchange_note_failure(struct exchange *x, enum err err, struct slice text)
     x->all->options.stats->failures[err]++;
     x->err = err;
 }
+
+/* The log names the field: whoever wrote the application looks for it. */
+void exchange_fail_response(struct exchange *x, const struct response_failure *failure)
+{
+    char text[128];
+    int length = 0;
+    if (failure->what != NULL)
+        length = snprintf(text, sizeof(text), "%s%s%.*s", failure->what,
+                          failure->name.len > 0 ? " " : "",
+                          (int)(failure->name.len < 64 ? failure->name.len : 64),
+                          failure->name.ptr);
+    struct refusal *row = client_note_refusal(x->client, REFUSED_ANSWER, failure->err);
+    (void)snprintf(row->backend, sizeof row->backend, "%s%s%s",
+                   x->site == NULL ? "" : x->site->settings.name,
+                   x->site == NULL ? "" : "/", x->backend_name);
+    (void)snprintf(row->detail, sizeof row->detail, "%.*s", length, text);
+    exchange_fail(x, failure->err, slice_of(text, (size_t)length));
+}

@@ -28,13 +28,11 @@ static int refuse(struct buf *message)
 
 static int praise(struct config **config_p)
 {
-    const struct config *config = *config_p;
-    size_t backends = 0;
-    for (size_t i = 0; i < config->pool_count; i++)
-        backends += config->pools[i].backend_count;
-    printf("%s is good: pools %zu, app servers %zu, routes %zu\n",
-           config->options.config == NULL ? "the command line" : config->options.config,
-           config->pool_count, backends, config->route_count);
+    struct buf text;
+    buf_init(&text, 0);
+    config_praise(*config_p, &text);
+    printf("%.*s\n", SLICE_FMT(buf_slice(&text)));
+    buf_fini(&text);
     config_free(config_p);
     return 0;
 }

@@ -34,6 +34,8 @@ struct admin_options { /* all borrowed, outlives the admin */
     /* Reads the configuration again: a line for each change, or (false: nothing has
      * changed) for each mistake. */
     bool (*reload)(void *owner, struct buf *ret_report);
+    /* Whether this file (NULL: --config) would be good; changes nothing. Likewise. */
+    bool (*check)(void *owner, const char *path, struct buf *ret_report);
 };
 
 /* The members are those of --backend, as the state file says when there is one. NULL:

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "protocol/base/log.h"
 #include "proxy/admin/admin_priv.h"
@@ -155,6 +156,45 @@ void verb_reload(struct operation *op)
         operation_look(op, 0, step_done);
     }
     buf_fini(&report);
+}
+
+/* Its mistakes show what stands there, and it is read as the proxy's user: hence the
+ * role. Anything but a file might make us wait for ever. */
+static bool is_file(struct operation *op, const char *path)
+{
+    struct stat st;
+    if (*path != '/')
+        operation_refuse(op,
+                         "%.200s: the proxy reads it, in its own directory; name its "
+                         "whole path, from / on",
+                         path);
+    else if (stat(path, &st) != 0)
+        operation_refuse(op, "cannot read %.200s: %s", path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        operation_refuse(op, "%.200s is no file", path);
+    else
+        return true;
+    return false;
+}
+
+void verb_check(struct operation *op)
+{
+    const struct command *c = &op->command;
+    const struct admin_options *o = &op->admin->options;
+    const char *path = c->operand_count == 0 ? NULL : c->operands[0];
+    struct buf text;
+    if (path != NULL && !is_file(op, path))
+        return;
+    buf_init(&text, 0);
+    bool is_good = o->check(o->owner, path, &text);
+    buf_add(&text, slice_of("", 1));
+    if (is_good) {
+        report_say(&op->report, "%s", buf_slice(&text).ptr);
+        operation_finish(op, OUTCOME_DONE);
+    } else {
+        operation_refuse(op, "%s", buf_slice(&text).ptr);
+    }
+    buf_fini(&text);
 }
 
 void verb_shutdown(struct operation *op)

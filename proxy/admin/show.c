@@ -175,7 +175,7 @@ void verb_show_stats(struct operation *op)
     operation_look(op, 0, step_show_stats);
 }
 
-/* ---- requests and clients ---- */
+/* ---- requests ---- */
 
 static void step_show_requests(struct operation *op)
 {
@@ -219,38 +219,6 @@ void verb_show_queue(struct operation *op)
 {
     op->is_queue_only = true;
     operation_look(op, SNAPSHOT_REQUESTS, step_show_requests);
-}
-
-static void step_show_clients(struct operation *op)
-{
-    static const struct report_column columns[] = {
-        {"thread", "THREAD", ALIGN_RIGHT}, {"client", "CLIENT", ALIGN_RIGHT},
-        {"state", "STATE", ALIGN_LEFT},    {"address", "ADDRESS", ALIGN_LEFT},
-        {"server", "SERVER", ALIGN_LEFT},  {"server_port", "PORT", ALIGN_RIGHT}};
-    struct report *r = &op->report;
-    uint32_t hidden = 0;
-    report_table(r, "clients", COLUMNS(columns));
-    for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
-        const struct snapshot *s = op->snapshots[i];
-        for (uint32_t n = 0; s != NULL && n < s->clients.count; n++) {
-            const struct client_report *c = &s->clients.rows[n];
-            report_count(r, i);
-            report_count(r, c->number);
-            report_text(r, c->state);
-            report_text(r, *c->address == '\0' ? "unix" : c->address);
-            report_text(r, c->server);
-            report_count(r, c->server_port);
-        }
-        hidden += s == NULL ? 0 : s->clients.total - s->clients.count;
-    }
-    if (hidden > 0)
-        report_say(r, "and %u more", hidden);
-    operation_finish(op, OUTCOME_DONE);
-}
-
-void verb_show_clients(struct operation *op)
-{
-    operation_look(op, SNAPSHOT_CLIENTS, step_show_clients);
 }
 
 /* ---- events ---- */

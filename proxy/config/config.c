@@ -91,6 +91,37 @@ void config_free(struct config **config_p)
     mem_free(config_p);
 }
 
+void config_praise(const struct config *config, struct buf *to)
+{
+    const char *path = config->options.config;
+    size_t backends = 0;
+    for (size_t i = 0; i < config->pool_count; i++)
+        backends += config->pools[i].backend_count;
+    buf_addf(to, "%s is good: pools %zu, app servers %zu, routes %zu",
+             path == NULL ? "the command line" : path, config->pool_count, backends,
+             config->route_count);
+}
+
+enum err
+config_check_file(const struct config *config, const char *path, struct buf *ret_report)
+{
+    if (path == NULL)
+        path = config->options.config;
+    ASSERT(path != NULL);
+    /* Of an option that is said twice the last one counts. */
+    own(mem) char *word = mem_printf("--config=%s", path);
+    own(mem) char **argv = mem_alloc(((size_t)config->argc + 2) * sizeof *argv);
+    memcpy(argv, config->argv, (size_t)config->argc * sizeof *argv);
+    argv[config->argc] = word;
+    argv[config->argc + 1] = NULL;
+    struct config *other = NULL;
+    enum err err = config_load(config->argc + 1, argv, &other, ret_report);
+    if (err == ERR_NONE)
+        config_praise(other, ret_report);
+    config_free(&other);
+    return err;
+}
+
 const struct config_pool *config_find_pool(const struct config *config,
                                            const char *name)
 {

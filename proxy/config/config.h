@@ -63,6 +63,15 @@ MUST_CHECK enum err
 config_load(int argc, char **argv, struct config **ret_config, struct buf *ret_message);
 void config_free(struct config **config_p);
 
+/* Whether it would be good with the file at `path` in place of its own (NULL: that one,
+ * which it has, as it stands there now); nothing changes. ERR_BAD_OPTION: ret_report
+ * has a line for each mistake, else config_praise. */
+MUST_CHECK enum err config_check_file(const struct config *config,
+                                      const char *path,
+                                      struct buf *ret_report);
+/* Appends "FILE is good: pools 2, app servers 5, routes 3". */
+void config_praise(const struct config *config, struct buf *to);
+
 const struct config_pool *config_find_pool(const struct config *config,
                                            const char *name);
 const struct config_backend *config_find_backend(const struct config_pool *pool,

@@ -109,7 +109,7 @@ void client_close(struct client *c, enum err err)
 }
 
 /* The peer sees ECONNRESET, never an end it could take for a clean one. */
-static void reset(struct client *c, enum err err)
+void client_reset(struct client *c, enum err err)
 {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
@@ -248,7 +248,7 @@ void client_flush(struct client *c)
     if (pending > 0 || c->state == CLIENT_CLOSED)
         return;
     if (c->is_cut && c->is_reset)
-        reset(c, ERR_NONE);
+        client_reset(c, ERR_NONE);
     else if (c->is_cut)
         client_close(c, ERR_NONE);
     else if (c->is_ended)
@@ -316,6 +316,27 @@ void client_look(struct client *c)
     client_make_ready(c);
 }
 
+static void copy_text(char to[REFUSAL_ADDRESS], struct slice text)
+{
+    size_t length = text.len < REFUSAL_ADDRESS ? text.len : REFUSAL_ADDRESS - 1;
+    if (length > 0)
+        memcpy(to, text.ptr, length);
+}
+
+struct refusal *
+client_note_refusal(struct client *c, enum refusal_part part, enum err err)
+{
+    struct refusal *row = refusals_add(&c->all->refusals);
+    row->part = part;
+    row->err = err;
+    row->client = c->number;
+    row->port = c->peer.port;
+    row->server_port = c->server_port;
+    copy_text(row->address, c->peer.addr);
+    copy_text(row->server, c->server_addr);
+    return row;
+}
+
 /* ---- deadlines ---- */
 
 void client_on_idle(struct deadline *d)
@@ -334,7 +355,7 @@ void client_on_write_stalled(struct deadline *d)
     if (bytes_in_socket(c) < c->in_socket)
         watch_stall(c);
     else
-        reset(c, ERR_WRITE_STALLED);
+        client_reset(c, ERR_WRITE_STALLED);
 }
 
 void client_on_linger_end(struct deadline *d)

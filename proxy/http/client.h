@@ -17,6 +17,7 @@
 #include "protocol/base/slice.h"
 #include "proxy/http/hop.h"
 #include "proxy/http/parse.h"
+#include "proxy/http/refusals.h"
 #include "proxy/http/rules.h"
 
 struct client;
@@ -100,6 +101,10 @@ void client_cut(struct client *c, enum client_cut how);
 void client_upgrade(struct client *c);
 /* room() is no longer 0; input() can go on. */
 void client_resume(struct client *c);
+/* Notes for `show errors` that this client's request, or the answer to it, broke a
+ * rule; the row is the caller's to fill on, until the next is noted. */
+struct refusal *
+client_note_refusal(struct client *c, enum refusal_part part, enum err err);
 /* From now on the body is read and thrown away. */
 void client_discard_body(struct client *c);
 /* Its request will take a while: gone() follows soon when nobody is there. */

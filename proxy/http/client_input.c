@@ -144,9 +144,10 @@ void client_read_on(struct client *c)
 }
 
 /* Opens a request that can only be refused; what follows it on the connection has no
- * meaning any more. */
-static void refuse(struct client *c, enum err err)
+ * meaning any more. `at` is the place in `input`, which begins with its head. */
+static void refuse(struct client *c, enum err err, struct slice input, size_t at)
 {
+    refusal_keep(client_note_refusal(c, REFUSED_HEAD, err), input, at, at);
     deadline_disarm(&c->wait);
     client_set_state(c, CLIENT_BUSY);
     c->may_keep_alive = false;
@@ -175,7 +176,7 @@ static bool use_head(struct client *c, struct slice *input)
     c->scanned = 0;
     if (step == STEP_BAD ||
         !rules_check(head, input->ptr, o->rules, &rules, &failure)) {
-        refuse(c, failure.err);
+        refuse(c, failure.err, *input, failure.offset);
         return true;
     }
     deadline_disarm(&c->wait);
@@ -205,8 +206,17 @@ static bool use_head(struct client *c, struct slice *input)
 
 /* ---- a body and its clock ---- */
 
-static void fail_body(struct client *c, enum err err)
+/* The byte of the body at which its reader stands, framing included. */
+static uint64_t body_place(const struct client *c)
 {
+    return c->reader.total + c->reader.overhead;
+}
+
+/* `at` is the place in `input`, and of the body its byte `offset`. */
+static void fail_body(
+    struct client *c, enum err err, struct slice input, size_t at, uint64_t offset)
+{
+    refusal_keep(client_note_refusal(c, REFUSED_BODY, err), input, at, offset);
     deadline_disarm(&c->wait);
     c->may_keep_alive = false;
     c->is_out_of_step = true;
@@ -232,14 +242,15 @@ static bool body_is_too_slow(struct client *c, uint64_t now_us)
 static bool use_body(struct client *c, struct slice *input)
 {
     const struct clients_options *o = &c->all->options;
-    size_t before = input->len;
+    const struct slice before = *input;
     size_t room = c->is_discarding ? SIZE_MAX : o->events->room(c);
     struct slice data = {0};
     enum err err = ERR_NONE;
 
     enum step step = body_read(&c->reader, o->limits, input, room, &data, &err);
     if (step == STEP_BAD) {
-        fail_body(c, err);
+        size_t used = before.len - input->len; /* the bad byte among them */
+        fail_body(c, err, before, used - 1, body_place(c) - 1);
         return true;
     }
     if (data.len > 0) {
@@ -250,7 +261,8 @@ static bool use_body(struct client *c, struct slice *input)
         if (!c->is_discarding)
             o->events->body(c, data);
         if (c->state == CLIENT_BODY && step != STEP_DONE && body_is_too_slow(c, now_us))
-            fail_body(c, ERR_BODY_TIMEOUT);
+            fail_body(c, ERR_BODY_TIMEOUT, before, before.len - input->len,
+                      body_place(c));
     }
     if (c->state != CLIENT_BODY)
         return true;
@@ -261,7 +273,7 @@ static bool use_body(struct client *c, struct slice *input)
             o->events->body_end(c);
         return true;
     }
-    return input->len < before;
+    return input->len < before.len;
 }
 
 /* All input stands in the client's own buffer or in the shared one. */
@@ -360,15 +372,16 @@ void client_on_header_late(struct deadline *d)
 {
     struct client *c = NODE_OF(d, struct client, wait);
     CHECK_OBJ(c, CLIENT_MAGIC);
+    struct slice input = buf_slice(&c->in);
+    refuse(c, ERR_HEADER_TIMEOUT, input, input.len);
     buf_fini(&c->in);
-    refuse(c, ERR_HEADER_TIMEOUT);
 }
 
 void client_on_body_late(struct deadline *d)
 {
     struct client *c = NODE_OF(d, struct client, wait);
     CHECK_OBJ(c, CLIENT_MAGIC);
-    fail_body(c, ERR_BODY_TIMEOUT);
+    fail_body(c, ERR_BODY_TIMEOUT, buf_slice(&c->in), 0, body_place(c));
 }
 
 void client_on_look(struct deadline *d)

@@ -83,6 +83,7 @@ struct clients {
     struct node mark; /* of the list being visited: those behind it came since */
     uint32_t count;   /* not closed */
     uint64_t numbers;
+    struct refusals refusals;
     bool is_stopping;
     int64_t date_second;
     char date[30];
@@ -99,7 +100,8 @@ void client_free(struct client **client_p);
 /* Releases the socket and moves to the closed ones; the open request hears gone(err).
  */
 void client_close(struct client *c, enum err err);
-void client_flush(struct client *c); /* dirty */
+void client_reset(struct client *c, enum err err); /* likewise, with a reset */
+void client_flush(struct client *c);               /* dirty */
 void client_set_state(struct client *c, enum client_state state);
 void client_make_ready(struct client *c);
 

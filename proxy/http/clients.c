@@ -65,6 +65,7 @@ void clients_free(struct clients **clients_p)
     while ((n = list_first(&all->idle)) != NULL || (n = list_first(&all->open)) != NULL)
         client_close(NODE_OF(n, struct client, node), ERR_SHUTTING_DOWN);
     free_closed(all);
+    refusals_fini(&all->refusals);
     all->magic = 0;
     mem_free(clients_p);
 }

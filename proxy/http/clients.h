@@ -10,6 +10,7 @@
 #include "protocol/base/check.h"
 #include "proxy/deadline.h"
 #include "proxy/http/client.h"
+#include "proxy/http/refusals.h"
 #include "proxy/stats.h"
 
 struct event_base;

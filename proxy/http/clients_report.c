@@ -16,6 +16,8 @@ static const char *state_text(enum client_state state)
         return "head";
     case CLIENT_BODY:
         return "body";
+    case CLIENT_UPGRADED:
+        return "upgraded";
     case CLIENT_LINGER:
         return "lingering";
     case CLIENT_CLOSED:
@@ -42,6 +44,7 @@ static void report_list(struct list *list, uint32_t most, struct clients_report 
         *row = (struct client_report){
             .number = c->number,
             .server_port = c->server_port,
+            .port = c->peer.port,
             .state = state_text(c->state),
         };
         copy_text(row->address, sizeof row->address, c->peer.addr);
@@ -64,4 +67,32 @@ void clients_report_fini(struct clients_report *report)
 {
     mem_free(&report->rows);
     report->count = report->total = 0;
+}
+
+static struct client *find(struct list *list, uint64_t number)
+{
+    LIST_FOREACH(list, n) {
+        struct client *c = NODE_OF(n, struct client, node);
+        if (c->number == number)
+            return c;
+    }
+    return NULL;
+}
+
+bool clients_kill(struct clients *all, uint64_t number)
+{
+    CHECK_OBJ(all, CLIENTS_MAGIC);
+    struct client *c = find(&all->open, number);
+    if (c == NULL)
+        c = find(&all->idle, number);
+    if (c == NULL)
+        return false;
+    client_reset(c, ERR_KILLED);
+    return true;
+}
+
+void clients_refusals(const struct clients *all, struct refusals *ret_copy)
+{
+    CHECK_OBJ(all, CLIENTS_MAGIC);
+    refusals_copy(&all->refusals, ret_copy);
 }

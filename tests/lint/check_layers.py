@@ -83,7 +83,7 @@ TESTED_BY = {
     r"appserver/core/(inbox|reader|watch)\.c": "tests/unit/appserver/core",
     r"deploy/banyan/admin\.c": "tests/integration/test_admin.py",
     r"proxy/admin/verbs\.c": "tests/unit/proxy/admin/test_command.c",
-    r"proxy/admin/(admin|change|config|metrics|metrics_page|operation|pause|run|server|show|show_backends|wait)\.c": (
+    r"proxy/admin/(admin|change|config|metrics|metrics_page|operation|pause|run|server|show|show_backends|show_clients|wait)\.c": (
         "tests/integration/test_admin.py"
     ),
     r"deploy/banyan/serve\.c": "tests/integration/test_serve.py",
