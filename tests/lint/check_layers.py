@@ -81,7 +81,7 @@ TESTED_BY = {
     r".*/main\.c": "tests/integration",
     r"appserver/(interp|wsgi|asgi)/.*": "tests/integration",
     r"appserver/core/(inbox|reader|watch)\.c": "tests/unit/appserver/core",
-    r"deploy/banyan/admin\.c": "tests/integration/test_admin.py",
+    r"deploy/banyan/(admin|talk)\.c": "tests/integration/test_admin.py",
     r"proxy/admin/verbs\.c": "tests/unit/proxy/admin/test_command.c",
     r"proxy/admin/(admin|change|config|metrics|metrics_page|operation|pause|run|server|show|show_backends|show_clients|wait)\.c": (
         "tests/integration/test_admin.py"
