@@ -87,11 +87,8 @@ int master_run(const struct app_options *options, const struct master_hooks *hoo
 
 static bool master_init(struct master *m)
 {
-    enum log_level level;
-
     log_set_name("app");
-    if (log_parse_level(m->options->log_level, &level))
-        log_set_level(level);
+    log_set_up(&m->options->log);
     (void)prctl(PR_SET_NAME, "banyan-app");
     (void)signal(SIGPIPE, SIG_IGN);
     m->exit_code = 1;

@@ -68,8 +68,12 @@ static const struct option_row ROWS[] = {
     {"max-memory", 0, OPTION_SIZE, ROW(max_memory_bytes), "SIZE", "0", 0, 0, NULL,
      "replace a process whose memory grew past it; 0: never"},
 
-    {"log-level", 0, OPTION_TEXT, ROW(log_level), "LEVEL", "info", 0, 0, "Running",
+    {"log-level", 0, OPTION_TEXT, ROW(log.level), "LEVEL", "info", 0, 0, "Running",
      "error, warning, info or debug"},
+    {"log-format", 0, OPTION_TEXT, ROW(log.format), "FORMAT", "text", 0, 0, NULL,
+     "of diagnostics and of the access log: text, or json: an object a line"},
+    {"log-output", 0, OPTION_TEXT, ROW(log.output), "WHERE", "stderr", 0, 0, NULL,
+     "where diagnostics go: stderr or stdout"},
     {"sched-batch", 0, OPTION_FLAG, ROW(sched_batch), NULL, NULL, 0, 0, NULL,
      "ask the kernel for longer time slices and fewer wake-ups"},
     {"ready-fd", 0, OPTION_COUNT, ROW(ready_fd), "FD", "-1", -1, 1048576, NULL,
@@ -136,15 +140,8 @@ bool app_options_read(int argc,
 
 static bool check_options(const struct app_options *o, struct buf *message)
 {
-    enum log_level level;
-
-    if (!check_bind(o, message))
+    if (!check_bind(o, message) || !log_check(&o->log, message))
         return false;
-    if (!log_parse_level(o->log_level, &level)) {
-        buf_addf(message, "--log-level %s: error, warning, info or debug is expected",
-                 o->log_level);
-        return false;
-    }
     if (!check_word("interface", o->interface, "auto wsgi asgi asgi2", message) ||
         !check_word("loop", o->loop, "auto asyncio uvloop", message) ||
         !check_word("lifespan", o->lifespan, "auto on off", message))

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "protocol/base/log.h"
 #include "protocol/base/option.h"
 
 struct app_options {
@@ -31,7 +32,7 @@ struct app_options {
     const char *root_path;
     int64_t max_requests, max_requests_jitter;
     int64_t max_memory_bytes;
-    const char *log_level;
+    struct log_options log;
     bool insecure;
     bool sched_batch;
     int64_t ready_fd; /* -1: none */

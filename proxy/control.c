@@ -403,7 +403,6 @@ static void free_former(struct control *c)
 static void put_in_force(struct control *c, struct config *fresh)
 {
     struct edge_order order = {.kind = EDGE_CONFIGURE, .config = fresh};
-    enum log_level level;
     for (uint32_t i = 0; i < c->edge_count; i++)
         if (!c->edges[i].is_stopped)
             send_order(&c->edges[i], &order);
@@ -413,8 +412,7 @@ static void put_in_force(struct control *c, struct config *fresh)
     c->config = fresh;
     c->options = &fresh->options;
     admin_set_options(c->admin, c->options);
-    if (log_parse_level(c->options->log_level, &level))
-        log_set_level(level);
+    log_set_up(&c->options->log);
 }
 
 bool control_reload(struct control *c, struct buf *ret_report)

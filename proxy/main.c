@@ -60,9 +60,7 @@ int main(int argc, char **argv)
     if (options->check)
         return praise(&config);
 
-    enum log_level level;
     log_set_name("proxy");
-    if (log_parse_level(options->log_level, &level))
-        log_set_level(level);
+    log_set_up(&options->log);
     return control_run(&config);
 }

@@ -165,8 +165,12 @@ static const struct option_row rows[] = {
      "nowhere"},
     {"access-logfile", 0, OPTION_TEXT, ROW(access_logfile), "PATH", NULL, 0, 0, NULL,
      "one line per request; -: standard output; default: none"},
-    {"log-level", 0, OPTION_TEXT, ROW(log_level), "LEVEL", "info", 0, 0, NULL,
+    {"log-level", 0, OPTION_TEXT, ROW(log.level), "LEVEL", "info", 0, 0, NULL,
      "error, warning, info or debug"},
+    {"log-format", 0, OPTION_TEXT, ROW(log.format), "FORMAT", "text", 0, 0, NULL,
+     "of diagnostics and of the access log: text, or json: an object a line"},
+    {"log-output", 0, OPTION_TEXT, ROW(log.output), "WHERE", "stderr", 0, 0, NULL,
+     "where diagnostics go: stderr or stdout"},
     {"sched-batch", 0, OPTION_FLAG, ROW(sched_batch), NULL, "yes", 0, 0, NULL,
      "ask the kernel for longer time slices and fewer wake-ups"},
     {"help", 'h', OPTION_FLAG, ROW(help), NULL, NULL, 0, 0, NULL, "this text"},
@@ -496,14 +500,8 @@ static bool check_words(struct proxy_options *o, struct buf *message)
     o->rules.underscore = (enum underscore)underscore;
     o->buffering = (enum buffering)buffering;
     o->balance = policies[policy].text;
-    enum log_level level;
-    if (!log_parse_level(o->log_level, &level)) {
-        buf_addf(message,
-                 "--log-level: \"%s\" is not accepted; expected error, warning, info "
-                 "or debug",
-                 o->log_level);
+    if (!log_check(&o->log, message))
         return false;
-    }
     o->trusted = (struct trusted_networks){0};
     if (o->trusted_proxies != NULL && !trusted_parse(o->trusted_proxies, &o->trusted)) {
         buf_addf(message,

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "protocol/base/log.h"
 #include "protocol/base/option.h"
 #include "proxy/http/hop.h"
 #include "proxy/http/parse.h"
@@ -19,7 +20,8 @@ struct proxy_options {
     struct option_list bind, backend, sendfile_root, control;
     int64_t threads;            /* 0: one for two cores, at most 4 */
     const char *access_logfile; /* NULL: none; "-": stdout */
-    const char *log_level, *state_file, *metrics;
+    const char *state_file, *metrics;
+    struct log_options log;
     const char *config; /* the file; NULL: none */
     const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
     const char *balance; /* a name that balance_find knows */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "deploy/banyan/admin.h"
+#include "deploy/banyan/ping.h"
 #include "deploy/banyan/serve.h"
 
 enum { EXIT_USAGE = 2 };
@@ -43,6 +44,8 @@ int main(int argc, char **argv)
         if (strcmp(word, VERBS[i].name) == 0)
             return VERBS[i].run(argc - 1, argv + 1);
     }
+    if (argc == 3 && strcmp(word, "ping") == 0 && ping_is_endpoint(argv[2]))
+        return ping_endpoint(argv[2]);
     int code = admin_main(argc, argv);
     return is_help ? 0 : code; /* without a proxy it was some help */
 }
@@ -63,10 +66,13 @@ static int print_help(FILE *to)
     (void)fprintf(
         to, "Usage: banyan COMMAND [ARGUMENTS]\n"
             "       banyan [--proxy PATH]... [--json] [--timeout SECONDS] VERB ...\n"
+            "       banyan ping ENDPOINT\n"
             "       banyan --help | --version\n\nCommands:\n");
     for (size_t i = 0; i < sizeof VERBS / sizeof VERBS[0]; i++)
         (void)fprintf(to, "  %-8s %s (banyan %s --help)\n", VERBS[i].name,
                       VERBS[i].help, VERBS[i].name);
+    (void)fprintf(to, "  %-8s %s\n", "ping",
+                  "ENDPOINT: is an app server there? tcp://HOST:PORT or ipc:///path");
     (void)fprintf(
         to, "\nVerbs are for proxies that run: `banyan help` asks one which there "
             "are, e.g. show backends,\ndrain NAME. --proxy is repeatable; without "

@@ -88,13 +88,11 @@ int serve_main(int argc, char **argv)
 
 static bool prepare(struct serve *s)
 {
-    enum log_level level;
     sigset_t signals;
     struct buf message;
 
     log_set_name("banyan");
-    if (log_parse_level(s->options.log_level, &level))
-        log_set_level(level);
+    log_set_up(&s->options.log);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

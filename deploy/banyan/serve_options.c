@@ -42,8 +42,12 @@ static const struct option_row ROWS[] = {
     {"state-file", 0, OPTION_TEXT, ROW(state_file), "PATH", NULL, 0, 0, NULL,
      "what an operator decided is kept here and holds again after a restart; default: "
      "nowhere"},
-    {"log-level", 0, OPTION_TEXT, ROW(log_level), "LEVEL", "info", 0, 0, NULL,
+    {"log-level", 0, OPTION_TEXT, ROW(log.level), "LEVEL", "info", 0, 0, NULL,
      "error, warning, info or debug"},
+    {"log-format", 0, OPTION_TEXT, ROW(log.format), "FORMAT", "text", 0, 0, NULL,
+     "of diagnostics and of the access log: text, or json: an object a line"},
+    {"log-output", 0, OPTION_TEXT, ROW(log.output), "WHERE", "stderr", 0, 0, NULL,
+     "where diagnostics go: stderr or stdout"},
 
     {"chdir", 0, OPTION_TEXT, ROW(chdir), "DIR", NULL, 0, 0, "Application",
      "go there first; modules are found there"},
@@ -197,6 +201,8 @@ static const char *const FOR_APP[] = {
     "max-memory",
     "max-requests-jitter",
     "log-level",
+    "log-format",
+    "log-output",
 };
 static const char *const FOR_PROXY[] = {
     "bind",
@@ -204,6 +210,8 @@ static const char *const FOR_PROXY[] = {
     "metrics",
     "state-file",
     "log-level",
+    "log-format",
+    "log-output",
     "graceful-timeout",
     "sched-batch",
     "trusted-proxies",
@@ -284,13 +292,8 @@ bool serve_options_read(int argc,
 
 static bool check_options(struct serve_options *o, struct buf *message)
 {
-    enum log_level level;
-
-    if (!log_parse_level(o->log_level, &level)) {
-        buf_addf(message, "--log-level %s: error, warning, info or debug is expected",
-                 o->log_level);
+    if (!log_check(&o->log, message))
         return false;
-    }
     if (o->workers == 0)
         o->workers = count_cores();
     return true;

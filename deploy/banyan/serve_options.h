@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "deploy/banyan/child.h"
+#include "protocol/base/log.h"
 #include "protocol/base/option.h"
 
 enum { SERVE_WORKERS_MAX = 64 }; /* as many --backend fit on the proxy's command line */
@@ -22,7 +23,8 @@ struct serve_options {
     bool embedded, preload;
     double timeout_s, graceful_timeout_s;
     int64_t max_requests, max_requests_jitter, max_memory_bytes;
-    const char *access_logfile, *log_level, *metrics, *state_file;
+    const char *access_logfile, *metrics, *state_file;
+    struct log_options log;
     bool sched_batch;
     /* the proxy's */
     double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,

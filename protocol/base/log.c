@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "protocol/base/buf.h"
+#include "protocol/base/text.h"
 
 enum {
     LINE_MAX_BYTES = 8 * 1024,
@@ -24,6 +24,8 @@ enum {
 
 static char process_name[32] = "banyan";
 static atomic_int level_on = LOG_INFO;
+static atomic_int output_fd = STDERR_FILENO;
+static atomic_bool is_json;
 
 static const struct {
     const char *name;
@@ -32,6 +34,9 @@ static const struct {
     {"critical", LOG_ERROR}, {"error", LOG_ERROR}, {"warning", LOG_WARN},
     {"warn", LOG_WARN},      {"info", LOG_INFO},   {"debug", LOG_DEBUG},
 };
+
+static const char *const FORMATS[] = {"text", "json"};
+static const char *const OUTPUTS[] = {"stderr", "stdout"};
 
 struct line {
     size_t length;
@@ -43,8 +48,52 @@ static void
 begin_line(struct line *line, enum log_level level, const struct log_ctx *ctx);
 static void add_escaped(struct line *line, const char *text, size_t length);
 static void end_line(struct line *line);
-static size_t utf8_length(const unsigned char *at, size_t left);
 static void write_all(const char *bytes, size_t length);
+
+/* The place of `word` in a list of two; 2: it is not there. */
+static int find_word(const char *const words[2], const char *word)
+{
+    int i = 0;
+    while (i < 2 && strcasecmp(words[i], word) != 0)
+        i++;
+    return i;
+}
+
+bool log_check(const struct log_options *options, struct buf *ret_message)
+{
+    enum log_level level;
+
+    if (!log_parse_level(options->level, &level))
+        buf_addf(ret_message,
+                 "--log-level: \"%s\" is not accepted; expected error, warning, info "
+                 "or debug",
+                 options->level);
+    else if (find_word(FORMATS, options->format) == 2)
+        buf_addf(ret_message,
+                 "--log-format: \"%s\" is not accepted; expected text or json",
+                 options->format);
+    else if (find_word(OUTPUTS, options->output) == 2)
+        buf_addf(ret_message,
+                 "--log-output: \"%s\" is not accepted; expected stderr or stdout",
+                 options->output);
+    else
+        return true;
+    return false;
+}
+
+void log_set_up(const struct log_options *options)
+{
+    enum log_level level;
+
+    if (log_parse_level(options->level, &level))
+        log_set_level(level);
+    atomic_store_explicit(&is_json, find_word(FORMATS, options->format) == 1,
+                          memory_order_relaxed);
+    atomic_store_explicit(&output_fd,
+                          find_word(OUTPUTS, options->output) == 1 ? STDOUT_FILENO
+                                                                   : STDERR_FILENO,
+                          memory_order_relaxed);
+}
 
 void log_set_name(const char *name)
 {
@@ -72,6 +121,51 @@ bool log_is_on(enum log_level level)
     return (int)level <= atomic_load_explicit(&level_on, memory_order_relaxed);
 }
 
+bool log_is_json(void)
+{
+    return atomic_load_explicit(&is_json, memory_order_relaxed);
+}
+
+void log_stamp(char ret_stamp[32])
+{
+    struct timespec now;
+    struct tm utc;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)gmtime_r(&now.tv_sec, &utc);
+    size_t length = strftime(ret_stamp, 32, "%Y-%m-%dT%H:%M:%S", &utc);
+    (void)snprintf(ret_stamp + length, 32 - length, ".%03dZ",
+                   (int)(now.tv_nsec / 1000000));
+}
+
+static void write_json(enum log_level level,
+                       const struct log_ctx *ctx,
+                       struct slice text,
+                       bool is_clipped)
+{
+    static const char *const WORDS[] = {"error", "warning", "info", "debug"};
+    struct buf to;
+    char stamp[32];
+
+    buf_init(&to, 0);
+    log_stamp(stamp);
+    buf_addf(&to, "{\"time\":\"%s\",\"type\":\"log\",\"program\":", stamp);
+    text_add_json(&to, slice_from(process_name));
+    buf_addf(&to, ",\"pid\":%ld,\"level\":\"%s\"", (long)getpid(), WORDS[level]);
+    if (ctx != NULL && ctx->prefix[0] != '\0') {
+        buf_add(&to, SLICE(",\"context\":"));
+        text_add_json(&to,
+                      slice_of(ctx->prefix, strnlen(ctx->prefix, sizeof ctx->prefix)));
+    }
+    buf_add(&to, SLICE(",\"message\":"));
+    text_add_json(&to, text);
+    if (is_clipped)
+        buf_add(&to, SLICE(",\"clipped\":true"));
+    buf_add(&to, SLICE("}\n"));
+    write_all(buf_slice(&to).ptr, buf_len(&to));
+    buf_fini(&to);
+}
+
 void log_write(enum log_level level, const struct log_ctx *ctx, const char *format, ...)
 {
     if (!log_is_on(level))
@@ -84,16 +178,18 @@ void log_write(enum log_level level, const struct log_ctx *ctx, const char *form
     int length = vsnprintf(text, sizeof text, format, args);
     va_end(args);
 
-    struct line line;
-    begin_line(&line, level, ctx);
-    if (length > 0) {
-        size_t whole = (size_t)length;
-        bool fits = whole < sizeof text;
-        add_escaped(&line, text, fits ? whole : sizeof text - 1);
+    bool fits = length < (int)sizeof text;
+    size_t visible = length < 0 ? 0 : fits ? (size_t)length : sizeof text - 1;
+    if (log_is_json()) {
+        write_json(level, ctx, slice_of(text, visible), !fits);
+    } else {
+        struct line line;
+        begin_line(&line, level, ctx);
+        add_escaped(&line, text, visible);
         line.clipped = line.clipped || !fits;
+        end_line(&line);
+        write_all(line.bytes, line.length);
     }
-    end_line(&line);
-    write_all(line.bytes, line.length);
     errno = saved;
 }
 
@@ -103,6 +199,15 @@ void log_text(enum log_level level, const struct log_ctx *ctx, struct slice text
         return;
 
     int saved = errno;
+    if (log_is_json()) {
+        bool fits = text.len <= TEXT_MAX_BYTES;
+        struct slice whole = slice_of(text.ptr, fits ? text.len : TEXT_MAX_BYTES);
+        while (whole.len > 0 && whole.ptr[whole.len - 1] == '\n')
+            whole.len--;
+        write_json(level, ctx, whole, !fits);
+        errno = saved;
+        return;
+    }
     struct buf all; /* gathered, so that the lines of two threads do not mix */
     buf_init(&all, 0);
     struct line line;
@@ -134,15 +239,10 @@ static void
 begin_line(struct line *line, enum log_level level, const struct log_ctx *ctx)
 {
     static const char *const WORDS[] = {"ERROR", "WARN ", "INFO ", "DEBUG"};
-    struct timespec now;
-    struct tm utc;
+    char stamp[32];
 
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    (void)gmtime_r(&now.tv_sec, &utc);
-    int length = snprintf(line->bytes, sizeof line->bytes,
-                          "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s %ld %s ",
-                          utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour,
-                          utc.tm_min, utc.tm_sec, (int)(now.tv_nsec / 1000000),
+    log_stamp(stamp);
+    int length = snprintf(line->bytes, sizeof line->bytes, "%s %s %ld %s ", stamp,
                           process_name, (long)getpid(), WORDS[level]);
     line->length = length > 0 ? (size_t)length : 0;
     line->clipped = false;
@@ -158,7 +258,7 @@ static void add_escaped(struct line *line, const char *text, size_t length)
     const unsigned char *at = (const unsigned char *)text;
 
     for (size_t i = 0; i < length && !line->clipped;) {
-        size_t run = utf8_length(at + i, length - i);
+        size_t run = text_printable(at + i, length - i);
         size_t needed = run > 0 ? run : at[i] == '\n' || at[i] == '\t' ? 2 : 4;
         char *out = line->bytes + line->length;
         if (line->length + needed > LINE_MAX_BYTES - MARK_BYTES) {
@@ -192,33 +292,12 @@ static void end_line(struct line *line)
     line->length += length;
 }
 
-/* Bytes of the printable character at `at`; 0: a control character (C1 ones too) or not
- * UTF-8. */
-static size_t utf8_length(const unsigned char *at, size_t left)
-{
-    unsigned char first = at[0];
-    if (first < 0x80)
-        return first >= 0x20 && first != 0x7f;
-
-    size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if (first < 0xc2 || first > 0xf4 || left < length)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    bool bad = (first == 0xc2 && at[1] < 0xa0)      /* C1 controls */
-               || (first == 0xe0 && at[1] < 0xa0)   /* overlong */
-               || (first == 0xed && at[1] >= 0xa0)  /* surrogates */
-               || (first == 0xf0 && at[1] < 0x90)   /* overlong */
-               || (first == 0xf4 && at[1] >= 0x90); /* past U+10FFFF */
-    return bad ? 0 : length;
-}
-
 /* A log that cannot be written is nobody's business. */
 static void write_all(const char *bytes, size_t length)
 {
+    int fd = atomic_load_explicit(&output_fd, memory_order_relaxed);
     while (length > 0) {
-        ssize_t written = write(STDERR_FILENO, bytes, length);
+        ssize_t written = write(fd, bytes, length);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "protocol/base/mem.h"
+#include "protocol/base/text.h"
 
 void report_init(struct report *r, enum report_form form)
 {
@@ -24,42 +25,6 @@ void report_fini(struct report *r)
     buf_fini(&r->said);
     buf_fini(&r->texts);
     mem_free(&r->lengths);
-}
-
-/* ---- JSON ---- */
-
-/* Bytes of the UTF-8 character that stands here; 0: none. */
-static size_t utf8_length(const unsigned char *at)
-{
-    size_t length = at[0] < 0x80                     ? 1
-                    : at[0] >= 0xc2 && at[0] <= 0xdf ? 2
-                    : at[0] >= 0xe0 && at[0] <= 0xef ? 3
-                    : at[0] >= 0xf0 && at[0] <= 0xf4 ? 4
-                                                     : 0;
-    for (size_t i = 1; i < length; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    bool is_overlong =
-        (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
-    bool is_beyond = (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f);
-    return is_overlong || is_beyond ? 0 : length;
-}
-
-void report_json_string(struct buf *out, const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    buf_add(out, SLICE("\""));
-    while (*at != '\0') {
-        size_t length = utf8_length(at);
-        if (*at == '"' || *at == '\\')
-            buf_addf(out, "\\%c", *at);
-        else if (*at < 0x20 || *at == 0x7f || length == 0)
-            buf_addf(out, "\\u%04x", *at);
-        else
-            buf_add(out, slice_of(at, length));
-        at += length == 0 ? 1 : length;
-    }
-    buf_add(out, SLICE("\""));
 }
 
 /* ---- cells ---- */
@@ -81,7 +46,7 @@ void report_text(struct report *r, const char *text)
     else if (text == NULL)
         buf_add(&r->texts, SLICE("null"));
     else
-        report_json_string(&r->texts, text);
+        text_add_json(&r->texts, slice_from(text));
     end_cell(r, before);
 }
 
@@ -253,8 +218,7 @@ void report_finish(struct report *r, int code, uint64_t generation, struct buf *
     buf_add(out, buf_slice(&r->body));
     if (buf_len(&r->said) > 0) {
         buf_add(out, SLICE(",\"text\":"));
-        buf_add(&r->said, slice_of("", 1));
-        report_json_string(out, buf_slice(&r->said).ptr);
+        text_add_json(out, buf_slice(&r->said));
     }
     buf_add(out, SLICE("}\n"));
 }

@@ -60,9 +60,4 @@ void report_say(struct report *r, const char *format, ...) PRINTF_LIKE(2, 3);
  * {"code":0,"generation":7, ... ,"text":"..."}. */
 void report_finish(struct report *r, int code, uint64_t generation, struct buf *out);
 
-/* Appends a JSON string, quotes included; bytes that are no UTF-8 as if they were
- * Latin-1.
- */
-void report_json_string(struct buf *out, const char *text);
-
 #endif

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "protocol/base/clock.h"
+#include "protocol/base/text.h"
 #include "protocol/frame.h"
 #include "proxy/admin/admin_priv.h"
 
@@ -246,11 +247,11 @@ static void put_event(struct operation *op, const struct journal_event *e)
              " {\"number\":%" PRIu64 ",\"at\":\"%s\",\"generation\":%" PRIu64
              ",\"by\":",
              e->number, at, e->generation);
-    report_json_string(out, e->by);
+    text_add_json(out, slice_from(e->by));
     buf_add(out, SLICE(",\"object\":"));
-    report_json_string(out, e->object);
+    text_add_json(out, slice_from(e->object));
     buf_add(out, SLICE(",\"event\":"));
-    report_json_string(out, e->text);
+    text_add_json(out, slice_from(e->text));
     buf_add(out, SLICE("}\n"));
 }
 

@@ -43,6 +43,8 @@ bool config_is_live(const struct option_row *row)
         "websocket-max-message",
         "websocket-compression",
         "log-level",
+        "log-format",
+        "log-output",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], row->name) == 0)

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "protocol/base/buf.h"
+#include "protocol/base/log.h"
 #include "protocol/base/mem.h"
+#include "protocol/base/text.h"
 
 enum {
     LOG_MAGIC = 0xacce5510,
@@ -171,9 +173,8 @@ static void add_request_line(struct buf *to, const struct access_entry *e)
     buf_add(to, SLICE("\" "));
 }
 
-void access_writer_add(struct access_writer *w, const struct access_entry *e)
+static void add_line(struct access_writer *w, const struct access_entry *e)
 {
-    CHECK_OBJ(w, WRITER_MAGIC);
     struct buf *to = &w->lines;
     refresh_stamp(w);
     add_text(to, e->client_addr);
@@ -200,7 +201,56 @@ void access_writer_add(struct access_writer *w, const struct access_entry *e)
     buf_add(to, SLICE(" id="));
     add_text(to, e->id);
     buf_add(to, SLICE("\n"));
-    if (buf_len(to) >= MAX_BUFFERED)
+}
+
+/* `name` with what stands around it: ,"name": */
+static void add_member(struct buf *to, struct slice name, struct slice value)
+{
+    if (value.len == 0)
+        return;
+    buf_add(to, name);
+    text_add_json(to, slice_of(value.ptr, value.len < MAX_TEXT ? value.len : MAX_TEXT));
+}
+
+static void add_object(struct buf *to, const struct access_entry *e)
+{
+    char stamp[32];
+    log_stamp(stamp);
+    buf_add(to, SLICE("{\"time\":\""));
+    buf_add(to, slice_from(stamp));
+    buf_add(to, SLICE("\",\"type\":\"access\""));
+    add_member(to, SLICE(",\"client\":"), e->client_addr);
+    add_member(to, SLICE(",\"method\":"), e->method);
+    add_member(to, SLICE(",\"target\":"), e->target);
+    if (e->method.len > 0)
+        add_member(to, SLICE(",\"version\":"),
+                   e->minor == 0 ? SLICE("1.0") : SLICE("1.1"));
+    buf_add(to, SLICE(",\"status\":"));
+    add_number(to, (uint64_t)e->status);
+    buf_add(to, SLICE(",\"sent\":"));
+    add_number(to, e->sent_bytes);
+    buf_add(to, SLICE(",\"received\":"));
+    add_number(to, e->received_bytes);
+    add_member(to, SLICE(",\"referer\":"), e->referer);
+    add_member(to, SLICE(",\"user_agent\":"), e->user_agent);
+    buf_add(to, SLICE(",\"request_s\":"));
+    add_seconds(to, e->request_us);
+    buf_add(to, SLICE(",\"queue_s\":"));
+    add_seconds(to, e->queue_us);
+    add_member(to, SLICE(",\"pool\":"), e->pool);
+    add_member(to, SLICE(",\"backend\":"), e->backend);
+    add_member(to, SLICE(",\"id\":"), e->id);
+    buf_add(to, SLICE("}\n"));
+}
+
+void access_writer_add(struct access_writer *w, const struct access_entry *e)
+{
+    CHECK_OBJ(w, WRITER_MAGIC);
+    if (log_is_json())
+        add_object(&w->lines, e);
+    else
+        add_line(w, e);
+    if (buf_len(&w->lines) >= MAX_BUFFERED)
         access_writer_flush(w);
 }
 

@@ -4,7 +4,14 @@
  *   192.0.2.1 - - [21/Nov/2026:07:32:01 +0000] "GET / HTTP/1.1" 200 13 "-" "curl/8.5"
  *   rt=0.001204 qt=0.000011 rx=0 pool=default backend=b1 id=5b1c9a3700000001
  *
- * (one line in the file). rt: seconds from the head's last byte to the answer's last;
+ * (one line in the file), or as JSON, where what is unknown is left out:
+ *
+ *   {"time":"2026-11-21T07:32:01.123Z","type":"access","client":"192.0.2.1",
+ *   "method":"GET","target":"/","version":"1.1","status":200,"sent":13,"received":0,
+ *   "referer":"...","user_agent":"curl/8.5","request_s":0.001204,"queue_s":0.000011,
+ *   "pool":"default","backend":"b1","id":"5b1c9a3700000001"}
+ *
+ * rt: seconds from the head's last byte to the answer's last;
  * qt: of them, waited in the queue; rx: bytes of the request's body. */
 #ifndef HTTP_ACCESS_LOG_H
 #define HTTP_ACCESS_LOG_H

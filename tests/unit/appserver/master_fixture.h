@@ -111,7 +111,7 @@ static int set_up(void **state)
         .processes = WORKERS,
         .threads = 1,
         .graceful_timeout_s = WATCHDOG_S,
-        .log_level = "error",
+        .log = {"error", "text", "stderr"},
     };
     f->hooks.work = serve;
     f->run = run_master;

@@ -49,7 +49,7 @@ static void has_defaults_for_all_but_endpoint_and_application(void **state)
     assert_string_equal(o.loop, "auto");
     assert_string_equal(o.lifespan, "auto");
     assert_string_equal(o.root_path, "");
-    assert_string_equal(o.log_level, "info");
+    assert_string_equal(o.log.level, "info");
     assert_int_equal(o.max_requests, 0);
     assert_int_equal(o.max_memory_bytes, 0);
     assert_int_equal(o.ready_fd, -1);

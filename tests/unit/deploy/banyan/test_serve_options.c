@@ -147,7 +147,7 @@ static void what_it_tells_the_proxy_is_understood_there(void **state)
     assert_int_equal(o.max_body, 10 << 20);
     assert_true(o.queue_timeout_s > 59.9 && o.queue_timeout_s < 60.1);
     assert_string_equal(o.access_logfile, "-");
-    assert_string_equal(o.log_level, "debug");
+    assert_string_equal(o.log.level, "debug");
     assert_int_equal(o.sendfile_root.count, 1);
     assert_false(o.sched_batch);
     buf_fini(&message);

@@ -35,9 +35,12 @@ static int redirect(void **state)
     return 0;
 }
 
+static const struct log_options PLAIN = {"info", "text", "stderr"};
+
 static int restore(void **state)
 {
     (void)state;
+    log_set_up(&PLAIN);
     (void)dup2(real_stderr, STDERR_FILENO);
     (void)close(real_stderr);
     (void)close(file);
@@ -225,6 +228,84 @@ static void levels_have_the_names_people_know(void **state)
     assert_false(log_parse_level("loud", &level));
 }
 
+static const struct log_options JSON = {"info", "json", "stderr"};
+#define JSON_START                                                                     \
+    "\\{\"time\":\"" STAMP "\",\"type\":\"log\",\"program\":\"test\",\"pid\":[0-9]+,"
+
+static void json_is_an_object_a_line(void **state)
+{
+    (void)state;
+    struct log_ctx ctx = {.prefix = "c42 r7"};
+    log_set_up(&JSON);
+    assert_true(log_is_json());
+    log_info(&ctx, "a \"%s\"", "word\n");
+    log_text(LOG_ERROR, NULL, SLICE("Traceback\n  line 1\n"));
+    assert_matches(read_log(),
+                   "^" JSON_START "\"level\":\"info\",\"context\":\"c42 r7\","
+                   "\"message\":\"a \\\\\"word\\\\n\\\\\"\"}\n" JSON_START
+                   "\"level\":\"error\",\"message\":\"Traceback\\\\n  line 1\"}\n$");
+}
+
+static void json_says_what_was_clipped(void **state)
+{
+    (void)state;
+    static char text[300 * 1024];
+    memset(text, '"', sizeof text);
+    log_set_up(&JSON);
+    log_warn(NULL, "%.*s", 20000, text);
+    assert_matches(read_log(), "\\\\\"\",\"clipped\":true}\n$");
+    assert_true(strlen(read_log()) < 17 * 1024);
+    log_text(LOG_ERROR, NULL, slice_of(text, sizeof text));
+    assert_matches(read_log() + strlen(read_log()) - 30,
+                   "\\\\\"\",\"clipped\":true}\n$");
+    assert_int_equal(count_lines(read_log()), 2);
+}
+
+static void standard_output_is_taken_when_asked_for(void **state)
+{
+    (void)state;
+    const struct log_options out = {"info", "text", "stdout"};
+    (void)fflush(stdout);
+    int real = dup(STDOUT_FILENO), pipe_fds[2];
+    char text[256] = "";
+    assert_int_equal(pipe(pipe_fds), 0);
+    (void)dup2(pipe_fds[1], STDOUT_FILENO);
+    log_set_up(&out);
+    log_info(NULL, "there");
+    (void)dup2(real, STDOUT_FILENO);
+    assert_true(read(pipe_fds[0], text, sizeof text - 1) > 0);
+    (void)close(pipe_fds[0]);
+    (void)close(pipe_fds[1]);
+    (void)close(real);
+    assert_matches(text, "INFO  there\n$");
+    assert_string_equal(read_log(), "");
+}
+
+static void a_wrong_option_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        struct log_options options;
+        const char *want; /* NULL: accepted */
+    } CASES[] = {
+        {{"info", "text", "stderr"}, NULL},
+        {{"DEBUG", "JSON", "stdout"}, NULL},
+        {{"loud", "text", "stderr"}, "--log-level: \"loud\" is not accepted"},
+        {{"info", "xml", "stderr"}, "--log-format: \"xml\" is not accepted"},
+        {{"info", "text", "/dev/null"}, "--log-output: \"/dev/null\" is not accepted"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct buf message;
+        buf_init(&message, 0);
+        assert_int_equal(log_check(&CASES[i].options, &message), CASES[i].want == NULL);
+        buf_add(&message, slice_of("", 1));
+        if (CASES[i].want != NULL)
+            assert_memory_equal(buf_slice(&message).ptr, CASES[i].want,
+                                strlen(CASES[i].want));
+        buf_fini(&message);
+    }
+}
+
 #define LOG_TEST(name) cmocka_unit_test_setup_teardown(name, redirect, restore)
 
 int main(void)
@@ -236,6 +317,10 @@ int main(void)
         LOG_TEST(a_long_line_is_clipped_and_says_so),
         LOG_TEST(each_line_of_a_text_gets_the_prefix),
         LOG_TEST(an_endless_text_ends),
+        LOG_TEST(json_is_an_object_a_line),
+        LOG_TEST(json_says_what_was_clipped),
+        LOG_TEST(standard_output_is_taken_when_asked_for),
+        cmocka_unit_test(a_wrong_option_is_named),
         LOG_TEST(logging_leaves_errno_alone),
         LOG_TEST(lines_of_several_threads_do_not_mix),
         cmocka_unit_test(levels_have_the_names_people_know),

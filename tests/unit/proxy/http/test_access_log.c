@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "protocol/base/log.h"
 #include "proxy/http/access_log.h"
 
 #define STAMP "\\[../.../....:..:..:.. [+-]....\\]"
@@ -123,6 +124,37 @@ static void a_client_cannot_forge_a_line_or_a_field(void **state)
     (void)unlink(path);
 }
 
+static void json_is_an_object_a_line(void **state)
+{
+    (void)state;
+    const struct log_options json = {"info", "json", "stderr"};
+    const struct log_options text = {"info", "text", "stderr"};
+    struct access_log *log = access_log_open(path);
+    struct access_writer *writer = access_writer_new(log);
+    struct access_entry e = {.status = 400};
+    log_set_up(&json);
+    access_writer_add(writer, &whole);
+    access_writer_add(writer, &e);
+    e.target = SLICE("/\"\n\xff");
+    access_writer_add(writer, &e);
+    log_set_up(&text);
+    access_writer_free(&writer);
+    assert_matches(content(path),
+                   "^\\{\"time\":\"....-..-..T..:..:..\\....Z\",\"type\":\"access\","
+                   "\"client\":\"192\\.0\\.2\\.1\",\"method\":\"GET\","
+                   "\"target\":\"/a\\?b\",\"version\":\"1\\.1\",\"status\":200,"
+                   "\"sent\":18446744073709551615,\"received\":5,"
+                   "\"referer\":\"http://r/\",\"user_agent\":\"curl/8\","
+                   "\"request_s\":12\\.003004,\"queue_s\":0\\.000007,"
+                   "\"pool\":\"web\",\"backend\":\"b1\","
+                   "\"id\":\"0123456789abcdef\"}\n"
+                   "[^\n]*\"type\":\"access\",\"status\":400,\"sent\":0,\"received\":0,"
+                   "\"request_s\":0\\.000000,\"queue_s\":0\\.000000}\n"
+                   "[^\n]*\"target\":\"/\\\\\"\\\\n\\\\u00ff\",\"status\"[^\n]*\n$");
+    access_log_free(&log);
+    (void)unlink(path);
+}
+
 static void reopening_goes_on_in_a_new_file(void **state)
 {
     (void)state;
@@ -153,6 +185,7 @@ int main(void)
         cmocka_unit_test(a_line_tells_everything),
         cmocka_unit_test(what_is_unknown_is_a_dash),
         cmocka_unit_test(a_client_cannot_forge_a_line_or_a_field),
+        cmocka_unit_test(json_is_an_object_a_line),
         cmocka_unit_test(reopening_goes_on_in_a_new_file),
         cmocka_unit_test(a_path_that_cannot_be_written_is_an_error),
     };
