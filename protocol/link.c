@@ -25,6 +25,7 @@ enum {
     SOCKETS_PER_LINK = 3,   /* its own and both ends of its monitor */
     ROUTING_ID_BYTES = 5,   /* a zero and 32 bits: what ROUTER makes up for its peers */
     HIGH_WATER_MARK = 1000, /* messages; never met, credit stays far below */
+    LINES_HIGH_WATER_MARK = 64,
     BOUND_LINGER_MS = 1000, /* for the last answers */
     HANDSHAKE_MS = 2000,
     RECONNECT_MS = 10,
@@ -51,6 +52,7 @@ static enum err open_link(struct link_context *context,
                           const char *text,
                           enum link_policy policy,
                           enum role role,
+                          enum link_cargo cargo,
                           struct link **ret_link);
 static struct link *new_link(struct link_context *context, enum link_shape shape);
 static bool set_options(struct link *l, const struct endpoint *e);
@@ -107,7 +109,7 @@ enum err link_connect(struct link_context *context,
                       enum link_policy policy,
                       struct link **ret_link)
 {
-    return open_link(context, endpoint, policy, ROLE_CONNECT, ret_link);
+    return open_link(context, endpoint, policy, ROLE_CONNECT, CARGO_FRAMES, ret_link);
 }
 
 enum err link_bind(struct link_context *context,
@@ -115,7 +117,23 @@ enum err link_bind(struct link_context *context,
                    enum link_policy policy,
                    struct link **ret_link)
 {
-    return open_link(context, endpoint, policy, ROLE_BIND, ret_link);
+    return open_link(context, endpoint, policy, ROLE_BIND, CARGO_FRAMES, ret_link);
+}
+
+enum err link_connect_lines(struct link_context *context,
+                            const char *endpoint,
+                            enum link_policy policy,
+                            struct link **ret_link)
+{
+    return open_link(context, endpoint, policy, ROLE_CONNECT, CARGO_LINES, ret_link);
+}
+
+enum err link_bind_lines(struct link_context *context,
+                         const char *endpoint,
+                         enum link_policy policy,
+                         struct link **ret_link)
+{
+    return open_link(context, endpoint, policy, ROLE_BIND, CARGO_LINES, ret_link);
 }
 
 void link_pair_new(struct link_context *context,
@@ -207,6 +225,11 @@ void link_message_done(struct link_message *message)
     message->frames = message->bulk = (struct slice){NULL, 0};
 }
 
+const char *link_message_address(struct link_message *message)
+{
+    return zmq_msg_gets(part_of(message, 0), "Peer-Address");
+}
+
 void link_message_move(struct link_message *to, struct link_message *from)
 {
     to->peer = from->peer;
@@ -257,6 +280,7 @@ static enum err open_link(struct link_context *context,
                           const char *text,
                           enum link_policy policy,
                           enum role role,
+                          enum link_cargo cargo,
                           struct link **ret_link)
 {
     CHECK_OBJ(context, CONTEXT_MAGIC);
@@ -270,6 +294,7 @@ static enum err open_link(struct link_context *context,
     struct link *l = new_link(context, role == ROLE_BIND ? LINK_ROUTER : LINK_DEALER);
     if (l == NULL)
         return ERR_SYSTEM;
+    l->cargo = cargo;
     if (!set_options(l, &e) ||
         (e.transport != TRANSPORT_INPROC &&
          !monitor_init(&l->monitor, context->zmq, l)) ||
@@ -307,12 +332,13 @@ static struct link *new_link(struct link_context *context, enum link_shape shape
 
 static bool set_options(struct link *l, const struct endpoint *e)
 {
-    bool is_bound = l->shape == LINK_ROUTER;
-    int64_t max_bytes = FRAME_MAX_MESSAGE;
+    bool is_bound = l->shape == LINK_ROUTER, has_lines = l->cargo == CARGO_LINES;
+    int64_t max_bytes = has_lines ? LINK_MAX_LINES : FRAME_MAX_MESSAGE;
+    int high_water_mark = has_lines ? LINES_HIGH_WATER_MARK : HIGH_WATER_MARK;
     bool ok =
         set_option(l->socket, ZMQ_LINGER, is_bound ? BOUND_LINGER_MS : 0) &&
-        set_option(l->socket, ZMQ_SNDHWM, HIGH_WATER_MARK) &&
-        set_option(l->socket, ZMQ_RCVHWM, HIGH_WATER_MARK) &&
+        set_option(l->socket, ZMQ_SNDHWM, high_water_mark) &&
+        set_option(l->socket, ZMQ_RCVHWM, high_water_mark) &&
         set_option(l->socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) &&
         /* Or nine bytes reserve gigabytes. */
         zmq_setsockopt(l->socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) == 0;
@@ -457,7 +483,7 @@ static bool read_peer(struct link *l, zmq_msg_t *id, struct link_message *m)
     if (c == NULL)
         return false;
     m->source_fd = c->fd;
-    return c->has_greeted || greets(c, m->frames);
+    return l->cargo == CARGO_LINES || c->has_greeted || greets(c, m->frames);
 }
 
 /* What a DEALER wrote while its peer was dying goes to the peer's successor, and comes

@@ -45,6 +45,17 @@ MUST_CHECK enum err link_bind(struct link_context *context,
                               const char *endpoint,
                               enum link_policy policy,
                               struct link **ret_link);
+/* The same for lines of text in place of frames: no HELLO comes first, no message is
+ * longer than LINK_MAX_LINES, and 64 of them wait in each direction. */
+enum { LINK_MAX_LINES = 64 * 1024 };
+MUST_CHECK enum err link_connect_lines(struct link_context *context,
+                                       const char *endpoint,
+                                       enum link_policy policy,
+                                       struct link **ret_link);
+MUST_CHECK enum err link_bind_lines(struct link_context *context,
+                                    const char *endpoint,
+                                    enum link_policy policy,
+                                    struct link **ret_link);
 /* Checks the form and the policy only. */
 MUST_CHECK enum err link_check_endpoint(const char *endpoint, enum link_policy policy);
 bool link_endpoint_is_local(const char *endpoint); /* ipc:// or inproc:// */
@@ -80,6 +91,9 @@ struct link_message {
  * are dropped: they were meant for a process that is dead (link.c, greets). */
 MUST_CHECK enum step link_recv(struct link *link, struct link_message *ret_message);
 void link_message_done(struct link_message *message);
+/* Of tcp://: the IP address that it came from, as long as it is not done with; NULL:
+ * not known. */
+const char *link_message_address(struct link_message *message);
 /* Slices that were moved forward stay so. `from` needs no link_message_done. */
 void link_message_move(struct link_message *to, struct link_message *from);
 
@@ -99,8 +113,11 @@ link_send(struct link *link, uint32_t peer, struct slice frames, struct slice bu
  * DOWN: gone; `peer` says who. What that peer sent and was not received yet is dropped.
  *
  * REFUSED: a handshake failed (fd -1). A connecting link that was not UP then says no
- * DOWN, a bound one does. */
-enum link_event_kind { LINK_UP, LINK_DOWN, LINK_REFUSED };
+ * DOWN, a bound one does.
+ *
+ * UNREACHABLE: nobody took the connection; it is tried again. Of a connecting link for
+ * lines only. */
+enum link_event_kind { LINK_UP, LINK_DOWN, LINK_REFUSED, LINK_UNREACHABLE };
 struct link_event {
     enum link_event_kind kind;
     int fd;        /* of the connection; reused by the kernel after DOWN */

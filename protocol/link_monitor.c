@@ -48,8 +48,10 @@ bool monitor_init(struct monitor *m, void *context, struct link *link)
 
     *m = MONITOR_NONE;
     m->is_bound = link->shape == LINK_ROUTER;
-    if (zmq_socket_monitor(link->socket, name,
-                           m->is_bound ? BOUND_EVENTS : CONNECTING_EVENTS) != 0)
+    int events = m->is_bound ? BOUND_EVENTS : CONNECTING_EVENTS;
+    if (!m->is_bound && link->cargo == CARGO_LINES)
+        events |= ZMQ_EVENT_CLOSED; /* before it was a connection */
+    if (zmq_socket_monitor(link->socket, name, events) != 0)
         return false;
     m->socket = zmq_socket(context, ZMQ_PAIR);
     if (m->socket == NULL)
@@ -230,6 +232,9 @@ static void on_connecting_report(struct monitor *m, unsigned event, int fd)
         if (m->is_up)
             push_event(m, LINK_DOWN, fd, 0);
         m->is_up = false;
+        break;
+    case ZMQ_EVENT_CLOSED:
+        push_event(m, LINK_UNREACHABLE, -1, 0);
         break;
     default:
         if ((event & HANDSHAKE_FAILED) != 0)

@@ -62,10 +62,12 @@ struct monitor {
         .socket_fd = -1, .wait_fd = -1, .look_ahead_fd = -1, .connected_fd = -1})
 
 enum link_shape { LINK_DEALER, LINK_ROUTER, LINK_PAIR };
+enum link_cargo { CARGO_FRAMES, CARGO_LINES };
 
 struct link {
     uint32_t magic;
     enum link_shape shape;
+    enum link_cargo cargo;
     void *socket;
     int fd;
     struct monitor monitor;

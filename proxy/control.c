@@ -32,7 +32,7 @@
 #include "proxy/config/diff.h"
 #include "proxy/edge.h"
 #include "proxy/http/access_log.h"
-#include "proxy/upstream/waker.h"
+#include "proxy/waker.h"
 
 enum {
     CONTROL_MAX_EDGES = 64,

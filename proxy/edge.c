@@ -24,7 +24,7 @@
 #include "proxy/stats.h"
 #include "proxy/turn.h"
 #include "proxy/upstream/pool.h"
-#include "proxy/upstream/waker.h"
+#include "proxy/waker.h"
 
 enum {
     EDGE_MAGIC = 0xed6eed6e,

@@ -155,9 +155,14 @@ static const struct option_row rows[] = {
     {"websocket-compression", 0, OPTION_FLAG, ROW(websocket_compression), NULL, "yes",
      0, 0, NULL, "agree to permessage-deflate when a client offers it"},
 
-    {"control", 0, OPTION_LIST, ROW(control), "[ROLE:]PATH", NULL, 0, 0, "Running",
-     "a Unix socket of mode 0600 for the banyan command; ROLE: viewer, operator or "
-     "admin, the default; repeatable"},
+    {"control", 0, OPTION_LIST, ROW(control), "[ROLE:]ADDRESS", NULL, 0, 0, "Running",
+     "for the banyan command: a path, of a Unix socket of mode 0600, or "
+     "tcp://HOST:PORT; "
+     "ROLE: what one may do there: viewer, operator, admin (of a path the default), or "
+     "app: register app servers; repeatable"},
+    {"control-idle-timeout", 0, OPTION_SECONDS, ROW(control_idle_timeout_s), "SECONDS",
+     "300", 0.1, 86400, NULL,
+     "forget who said nothing for so long over a tcp:// --control"},
     {"metrics", 0, OPTION_TEXT, ROW(metrics), "ADDRESS", NULL, 0, 0, NULL,
      "GET /metrics for Prometheus here, e.g. 127.0.0.1:9464; default: nowhere"},
     {"state-file", 0, OPTION_TEXT, ROW(state_file), "PATH", NULL, 0, 0, NULL,
@@ -421,22 +426,50 @@ static bool check_backends(const struct proxy_options *o, struct buf *message)
 
 bool proxy_control_parse(const char *text, struct proxy_control *ret_control)
 {
-    static const char *const roles[] = {"viewer", "operator", "admin"};
-    struct proxy_control c = {.role = "admin", .role_length = 5, .path = text};
-    const char *colon = strchr(text, ':');
-    if (colon != NULL && memchr(text, '/', (size_t)(colon - text)) == NULL) {
-        c.role_length = (size_t)(colon - text);
-        c.role = NULL;
-        for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
-            if (strlen(roles[i]) == c.role_length &&
-                memcmp(text, roles[i], c.role_length) == 0)
-                c.role = roles[i];
-        c.path = colon + 1;
+    static const char *const roles[] = {"viewer", "operator", "admin", "app"};
+    static const char scheme[] = "tcp://";
+    struct proxy_control c = {.address = text};
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
+        size_t length = strlen(roles[i]);
+        if (strncmp(text, roles[i], length) == 0 && text[length] == ':') {
+            c.role = slice_of(text, length);
+            c.address = text + length + 1;
+        }
     }
-    if (c.role == NULL || c.path[0] == '\0' || strlen(c.path) > BIND_MAX_PATH)
-        return false;
+    c.is_remote = strncmp(c.address, scheme, sizeof scheme - 1) == 0;
+    if (!c.is_remote) {
+        size_t colon = strcspn(c.address, ":/"); /* ROLE:PATH with no such role */
+        if (c.address[0] == '\0' || c.address[colon] == ':' ||
+            strlen(c.address) > BIND_MAX_PATH)
+            return false;
+    }
     *ret_control = c;
     return true;
+}
+
+/* Whoever reaches it may do as it says: nobody may do much because nobody thought. */
+static bool
+check_remote(const struct proxy_options *o, const char *text, struct buf *message)
+{
+    struct proxy_control c;
+    bool is_control = proxy_control_parse(text, &c);
+    if (!is_control || link_check_endpoint(c.address, LINK_INSECURE) != ERR_NONE)
+        buf_addf(message, "--control: \"%s\" is no address; expected tcp://HOST:PORT",
+                 text);
+    else if (!o->insecure &&
+             link_check_endpoint(c.address, LINK_LOCAL_ONLY) != ERR_NONE)
+        buf_addf(message,
+                 "--control: %s is not on loopback, and without keys everybody is let "
+                 "in; --insecure allows it",
+                 c.address);
+    else if (c.role.len == 0)
+        buf_addf(message,
+                 "--control: without keys everybody may do the same at %s: say what, "
+                 "e.g. app:%s for app servers that register themselves",
+                 c.address, c.address);
+    else
+        return true;
+    return false;
 }
 
 static bool check_controls(const struct proxy_options *o, struct buf *message)
@@ -446,13 +479,16 @@ static bool check_controls(const struct proxy_options *o, struct buf *message)
         return false;
     for (size_t i = 0; i < o->control.count; i++) {
         struct proxy_control c;
-        if (proxy_control_parse(o->control.items[i], &c))
-            continue;
-        buf_addf(message,
-                 "--control: \"%s\" is not accepted; expected a path of at most %d "
-                 "bytes, or ROLE:PATH with viewer, operator or admin",
-                 o->control.items[i], BIND_MAX_PATH);
-        return false;
+        if (!proxy_control_parse(o->control.items[i], &c)) {
+            buf_addf(message,
+                     "--control: \"%s\" is not accepted; expected a path of at most %d "
+                     "bytes or tcp://HOST:PORT, perhaps with viewer:, operator:, "
+                     "admin: or app: before it",
+                     o->control.items[i], BIND_MAX_PATH);
+            return false;
+        }
+        if (c.is_remote && !check_remote(o, o->control.items[i], message))
+            return false;
     }
     return true;
 }

@@ -30,7 +30,7 @@ struct proxy_options {
     double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,
         request_timeout_s, keepalive_timeout_s, write_timeout_s, graceful_timeout_s,
         heartbeat_timeout_s, queue_target_s, queue_interval_s, eject_time_s,
-        slow_start_s, check_interval_s, check_timeout_s;
+        slow_start_s, check_interval_s, check_timeout_s, control_idle_timeout_s;
     int64_t check_rise, check_fall;
     int64_t eject_after, eject_rate, eject_most, panic_threshold;
     int64_t body_min_rate;   /* bytes/s after body_grace_s; 0: off */
@@ -68,11 +68,12 @@ MUST_CHECK bool proxy_endpoint_check(const char *endpoint,
                                      const char *who,
                                      struct buf *ret_message);
 
-/* One --control: "PATH", or "viewer:PATH", "operator:PATH". */
+/* One --control: "PATH" or "tcp://HOST:PORT", perhaps with a role before it:
+ * "viewer:PATH". */
 struct proxy_control {
-    const char *role; /* "admin" unless it says another one */
-    size_t role_length;
-    const char *path; /* points into the text */
+    struct slice role;   /* empty: none is named */
+    const char *address; /* points into the text */
+    bool is_remote;      /* it is an endpoint, not a path */
 };
 MUST_CHECK bool proxy_control_parse(const char *text,
                                     struct proxy_control *ret_control);

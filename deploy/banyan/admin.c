@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "deploy/banyan/channel.h"
 #include "deploy/banyan/proxies.h"
 #include "deploy/banyan/talk.h"
 #include "protocol/base/mem.h"
@@ -50,12 +51,13 @@ int admin_main(int argc, char **argv)
         return TALK_UNREACHABLE;
     }
     for (size_t i = 0; i < call.proxies.count; i++) {
-        talk_begin(&call.talks[i], call.proxies.paths[i], buf_slice(&call.line));
+        talk_begin(&call.talks[i], call.proxies.addresses[i], buf_slice(&call.line));
         call.talks[i].is_streaming = call.proxies.count == 1;
     }
     uint64_t patience_us =
         call.timeout_us == 0 ? 0 : call.timeout_us + GRACE_S * 1000000ull;
     talks_listen(call.talks, call.proxies.count, HEAR_S * 1000000ull, patience_us);
+    channel_end();
     return print_all(&call);
 }
 
@@ -90,7 +92,6 @@ static bool read_words(struct admin_call *call, int argc, char **argv)
             buf_add(&call->line, SLICE(" "));
         words_quote(&call->line, word);
     }
-    buf_add(&call->line, SLICE("\n"));
     return true;
 }
 
@@ -107,7 +108,7 @@ static void print_json(const struct talk *t, bool is_first)
 {
     struct slice answer = without_end(&t->out);
     (void)printf("%s{\"proxy\":\"%s\",\"code\":%d,\"answer\":%.*s}",
-                 is_first ? "" : ",", t->path, t->code,
+                 is_first ? "" : ",", t->address, t->code,
                  answer.len == 0 ? 4 : (int)answer.len,
                  answer.len == 0 ? "null" : answer.ptr);
 }
@@ -115,7 +116,7 @@ static void print_json(const struct talk *t, bool is_first)
 static void print_text(const struct talk *t, bool is_alone)
 {
     if (!is_alone)
-        (void)printf("== %s\n", t->path);
+        (void)printf("== %s\n", t->address);
     (void)printf("%.*s", SLICE_FMT(buf_slice(&t->out)));
     (void)fflush(stdout);
     struct slice complaint = buf_slice(&t->complaint);

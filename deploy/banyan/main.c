@@ -65,7 +65,7 @@ static int print_help(FILE *to)
 {
     (void)fprintf(
         to, "Usage: banyan COMMAND [ARGUMENTS]\n"
-            "       banyan [--proxy PATH]... [--json] [--timeout SECONDS] VERB ...\n"
+            "       banyan [--proxy ADDRESS]... [--json] [--timeout SECONDS] VERB ...\n"
             "       banyan ping ENDPOINT\n"
             "       banyan --help | --version\n\nCommands:\n");
     for (size_t i = 0; i < sizeof VERBS / sizeof VERBS[0]; i++)
@@ -75,9 +75,10 @@ static int print_help(FILE *to)
                   "ENDPOINT: is an app server there? tcp://HOST:PORT or ipc:///path");
     (void)fprintf(
         to, "\nVerbs are for proxies that run: `banyan help` asks one which there "
-            "are, e.g. show backends,\ndrain NAME. --proxy is repeatable; without "
-            "it $BANYAN_PROXY, /run/banyan/control.sock, or the\none `banyan serve` "
-            "of this user. Exit codes: 0 done, 1 refused, 2 timed out, 3 no proxy\n"
-            "reached, 4 not the same with every proxy.\n");
+            "are, e.g. show backends,\ndrain NAME. --proxy, a path or "
+            "tcp://HOST:PORT, is repeatable; without it $BANYAN_PROXY,\n"
+            "/run/banyan/control.sock, or the one `banyan serve` of this user. Exit "
+            "codes: 0 done,\n1 refused, 2 timed out, 3 no proxy reached, 4 not the "
+            "same with every proxy.\n");
     return 0;
 }

@@ -13,7 +13,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "protocol/addresses.h"
 #include "protocol/base/mem.h"
+#include "protocol/link.h"
 
 static const char SYSTEM_PATH[] = "/run/banyan/control.sock";
 static const char SOCKET_NAME[] = "control.sock";
@@ -26,11 +28,11 @@ void proxies_init(struct proxies *p)
 void proxies_fini(struct proxies *p)
 {
     for (size_t i = 0; i < p->count; i++)
-        mem_free(&p->paths[i]);
+        mem_free(&p->addresses[i]);
     p->count = 0;
 }
 
-static bool add_path(struct proxies *p, struct slice path)
+static bool add_address(struct proxies *p, struct slice path)
 {
     static const char scheme[] = "unix:";
     if (path.len > sizeof scheme - 1 &&
@@ -40,7 +42,7 @@ static bool add_path(struct proxies *p, struct slice path)
         return true;
     if (p->count == PROXIES_MAX)
         return false;
-    p->paths[p->count++] = mem_printf("%.*s", SLICE_FMT(path));
+    p->addresses[p->count++] = mem_printf("%.*s", SLICE_FMT(path));
     return true;
 }
 
@@ -48,7 +50,7 @@ bool proxies_add(struct proxies *p, const char *text)
 {
     for (;;) {
         size_t length = strcspn(text, ",");
-        if (!add_path(p, slice_of(text, length)))
+        if (!add_address(p, slice_of(text, length)))
             return false;
         if (text[length] == '\0')
             return true;
@@ -97,7 +99,7 @@ static bool is_ours(const char *directory)
 static bool is_known(const struct proxies *p, const char *path)
 {
     for (size_t i = 0; i < p->count; i++)
-        if (strcmp(p->paths[i], path) == 0)
+        if (strcmp(p->addresses[i], path) == 0)
             return true;
     return false;
 }
@@ -115,12 +117,12 @@ static void look_below(struct proxies *p, const char *base)
         own(mem) char *directory = mem_printf("%s/%s", base, entry->d_name);
         own(mem) char *path = mem_printf("%s/%s", directory, SOCKET_NAME);
         if (is_ours(directory) && !is_known(p, path) && answers(path))
-            (void)add_path(p, slice_from(path));
+            (void)add_address(p, slice_from(path));
     }
     (void)closedir(list);
 }
 
-bool proxies_find(struct proxies *p, struct buf *ret_message)
+static bool find(struct proxies *p, struct buf *ret_message)
 {
     const char *given = getenv("BANYAN_PROXY");
     if (p->count == 0 && given != NULL && !proxies_add(p, given)) {
@@ -130,7 +132,7 @@ bool proxies_find(struct proxies *p, struct buf *ret_message)
     if (p->count > 0)
         return true;
     if (answers(SYSTEM_PATH))
-        return add_path(p, slice_from(SYSTEM_PATH));
+        return add_address(p, slice_from(SYSTEM_PATH));
     look_below(p, getenv("XDG_RUNTIME_DIR"));
     look_below(p, getenv("TMPDIR"));
     look_below(p, "/tmp");
@@ -146,6 +148,54 @@ bool proxies_find(struct proxies *p, struct buf *ret_message)
     buf_addf(ret_message,
              "several proxies run; name the one that you mean with --proxy:");
     for (size_t i = 0; i < p->count; i++)
-        buf_addf(ret_message, "\n  %s", p->paths[i]);
+        buf_addf(ret_message, "\n  %s", p->addresses[i]);
     return false;
+}
+
+/* ---- tcp:// ---- */
+
+bool proxies_is_remote(const char *address)
+{
+    static const char scheme[] = "tcp://";
+    return strncmp(address, scheme, sizeof scheme - 1) == 0;
+}
+
+/* `given` becomes one proxy for each address behind its name. */
+static bool add_all(struct proxies *p, const char *given, struct buf *message)
+{
+    struct addresses found;
+    const char *why;
+    if (link_check_endpoint(given, LINK_INSECURE) != ERR_NONE) {
+        buf_addf(message, "%s is no address of a proxy; expected tcp://HOST:PORT",
+                 given);
+        return false;
+    }
+    if (!addresses_resolve(given, &found, &why)) {
+        buf_addf(message, "%s: %s", given, why);
+        return false;
+    }
+    for (size_t i = 0; i < found.count; i++) {
+        if (is_known(p, found.items[i]))
+            continue;
+        if (!add_address(p, slice_from(found.items[i]))) {
+            buf_addf(message, "%s: there are more than %d proxies", given, PROXIES_MAX);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool proxies_find(struct proxies *p, struct buf *ret_message)
+{
+    if (!find(p, ret_message))
+        return false;
+    struct proxies given = *p;
+    bool ok = true;
+    proxies_init(p);
+    for (size_t i = 0; ok && i < given.count; i++)
+        ok = proxies_is_remote(given.addresses[i])
+                 ? add_all(p, given.addresses[i], ret_message)
+                 : add_address(p, slice_from(given.addresses[i]));
+    proxies_fini(&given);
+    return ok;
 }

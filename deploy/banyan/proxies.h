@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which proxies an operator means: the control endpoints as paths of Unix sockets. */
+ * Which proxies an operator means: the control endpoints, paths of Unix sockets or
+ * tcp://HOST:PORT. */
 #ifndef BANYAN_PROXIES_H
 #define BANYAN_PROXIES_H
 
@@ -10,16 +11,20 @@ enum { PROXIES_MAX = 64 };
 
 struct proxies {
     size_t count;
-    char *paths[PROXIES_MAX]; /* owned */
+    char *addresses[PROXIES_MAX]; /* owned */
 };
 
 void proxies_init(struct proxies *p);
 void proxies_fini(struct proxies *p);
-/* "PATH" or "unix:PATH"; several, separated by commas. False: too many. */
+/* "PATH", "unix:PATH" or "tcp://HOST:PORT"; several, separated by commas. False: too
+ * many. */
 MUST_CHECK bool proxies_add(struct proxies *p, const char *text);
 /* Without any: $BANYAN_PROXY, else /run/banyan/control.sock, else the one `banyan
- * serve` of this user that runs. False: ret_message says what to do. */
+ * serve` of this user that runs. A name becomes all addresses behind it. False:
+ * ret_message says what to do. */
 MUST_CHECK bool proxies_find(struct proxies *p, struct buf *ret_message);
+
+bool proxies_is_remote(const char *address); /* tcp:// */
 
 /* Connected and non-blocking, or -1 with errno. */
 MUST_CHECK int proxies_connect(const char *path);

@@ -23,9 +23,11 @@ enum talk_code {
     TALK_PARTLY, /* not the same with every proxy */
 };
 
+struct channel;
+
 struct talk {
-    const char *path;          /* borrowed */
-    int fd;                    /* readable: talk_hear; -1: over */
+    const char *address;       /* borrowed */
+    struct channel *channel;   /* NULL: over */
     struct buf in;             /* not yet a line */
     struct buf out, complaint; /* whole lines */
     bool was_heard;
@@ -33,8 +35,8 @@ struct talk {
     int code;
 };
 
-/* `line` with its end. It may be over at once. */
-void talk_begin(struct talk *t, const char *path, struct slice line);
+/* `line` without its end. It may be over at once. */
+void talk_begin(struct talk *t, const char *address, struct slice line);
 void talk_hear(struct talk *t);
 void talk_give_up(struct talk *t, enum talk_code code, const char *why);
 void talk_fini(struct talk *t);

@@ -31,6 +31,7 @@ struct admin *admin_new(const struct admin_options *options, struct buf *ret_mes
     list_init(&admin->operations);
     list_init(&admin->listeners);
     list_init(&admin->clients);
+    list_init(&admin->remotes);
     list_init(&admin->metrics_clients);
     members_init(&admin->saved);
     buf_init(&admin->saved_text, 0);

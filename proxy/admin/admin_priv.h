@@ -10,6 +10,7 @@
 #include "proxy/admin/members.h"
 #include "proxy/admin/report.h"
 
+struct admin_client;
 struct bind_set;
 struct event;
 
@@ -20,7 +21,8 @@ enum {
     ADMIN_MAX_EDGES = 64,
     METRICS_LISTENERS = 8,
     ADMIN_MAX_OPTIONS = 128,
-    ADMIN_MAX_CLIENTS = 64,
+    ADMIN_MAX_CLIENTS = 64, /* of all sockets; of a remote endpoint */
+    ADMIN_MAX_APPS = 1024,  /* registering ones, of a remote endpoint */
     ADMIN_MAX_LINE = 8 * 1024,
     ADMIN_MAX_OUTPUT =
         32 * 1024 * 1024, /* that a client does not read: it is cut off */
@@ -42,8 +44,11 @@ struct admin {
     uint64_t operation_ids;
     struct list operations;
     /* server.c */
-    struct list listeners, clients;
-    uint32_t client_count;
+    struct list listeners, clients; /* clients: of remote.c, too */
+    uint32_t connection_count;
+    /* remote.c */
+    struct list remotes;
+    struct link_context *remote_context; /* NULL: there are none */
     /* metrics.c */
     struct bind_set *metrics_set;
     struct event *metrics_listeners[METRICS_LISTENERS];
@@ -51,14 +56,26 @@ struct admin {
     uint32_t metrics_client_count;
 };
 
+/* How lines come from somebody, and answers go there. */
+struct admin_carrier {
+    /* client->out has something, or the client is ending: it leaves with a later turn,
+     * then admin_client_written. */
+    void (*write)(struct admin_client *client);
+    /* There is room in client->in again. */
+    void (*read)(struct admin_client *client);
+    /* Tries to get rid of client->out now. */
+    void (*flush)(struct admin_client *client);
+    /* Ends the connection and frees what the client is a part of. */
+    void (*free)(struct admin_client *client);
+};
+
 struct admin_client {
     uint32_t magic;
     struct node node;
     struct admin *admin;
+    const struct admin_carrier *carrier;
     enum role role;
     char who[MEMBER_WHO]; /* "uid 1000 pid 4242" */
-    int fd;
-    struct event *readable, *writable;
     struct buf in, out;
     struct operation *operation; /* NULL: none runs; further lines wait */
     bool is_eof;                 /* it sends no more */
@@ -139,12 +156,36 @@ admin_commit(struct operation *op, const char *name, struct change *change);
 /* Writes all of the model down. False: errno. */
 MUST_CHECK bool admin_save(struct admin *admin);
 
-/* ---- server.c ---- */
+/* ---- client.c ---- */
+/* Zeroed before; who and role are the carrier's to say. */
+void admin_client_init(struct admin_client *client,
+                       struct admin *admin,
+                       const struct admin_carrier *carrier);
+/* Through its carrier. */
+void admin_client_free(struct admin_client **client_p);
+/* There may be a line in client->in. */
+void admin_client_follow(struct admin_client *client);
 /* What stands in client->out leaves with the next turn; then its next line is followed.
  */
 void admin_client_write(struct admin_client *client);
-void admin_client_free(struct admin_client **client_p);
+/* All of it has left. May free the client. */
+void admin_client_written(struct admin_client *client);
+/* It is told why, and ends. */
+void admin_client_refuse(struct admin_client *client, const char *why);
+void admin_client_end(struct admin_client *client);
+
+/* ---- server.c ---- */
 void admin_server_free(struct admin *admin);
+
+/* ---- remote.c ---- */
+/* Opens a tcp:// endpoint at which everybody has this role. False: ret_message. */
+MUST_CHECK bool remote_listen(struct admin *admin,
+                              const char *endpoint,
+                              enum role role,
+                              struct buf *ret_message);
+/* After the clients are gone; waits a moment for the last answers to leave. */
+void remote_free_all(struct admin *admin);
+uint32_t remote_peer_count(const struct admin *admin);
 
 /* ---- show.c ---- */
 void show_new_events(struct operation *op);

@@ -6,16 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const roles[] = {"viewer", "operator", "admin"};
+static const char *const roles[ROLE_COUNT] = {"viewer", "operator", "admin", "app"};
 
 const char *role_name(enum role role)
 {
     return roles[role];
 }
 
+bool role_may(enum role role, enum role wanted)
+{
+    if (role == ROLE_APP || wanted == ROLE_APP)
+        return role == wanted;
+    return role >= wanted;
+}
+
 bool role_parse(struct slice name, enum role *ret_role)
 {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < ROLE_COUNT; i++) {
         if (!slice_eq(name, slice_from(roles[i])))
             continue;
         *ret_role = (enum role)i;

@@ -17,8 +17,10 @@
 
 struct operation;
 
-enum role { ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN };
+/* Each may what those before it may; but an app server only registers itself. */
+enum role { ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN, ROLE_APP, ROLE_COUNT };
 const char *role_name(enum role role);
+bool role_may(enum role role, enum role wanted);
 MUST_CHECK bool role_parse(struct slice name, enum role *ret_role);
 
 enum effect { VERB_READS, VERB_CHANGES };

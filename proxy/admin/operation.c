@@ -78,7 +78,7 @@ void operation_start(struct admin_client *client, struct slice line)
         return;
     }
     uint64_t generation = op->admin->members.generation;
-    if (op->role < c->verb->role)
+    if (!role_may(op->role, c->verb->role))
         operation_refuse(op, "%s is for the role %s; yours is %s", c->verb->words,
                          role_name(c->verb->role), role_name(op->role));
     else if (c->has_generation && c->if_generation != generation)

@@ -113,6 +113,7 @@ static void step_show_info(struct operation *op)
     report_fact_count(r, "edge_threads", admin->options.edge_count);
     report_fact_count(r, "backends", admin->members.count);
     report_fact_count(r, "connections", connections);
+    report_fact_count(r, "control_peers", remote_peer_count(admin));
     report_fact_count(r, "queued", queued);
     report_fact_count(r, "requests", requests);
     report_fact_count(r, "generation", admin->members.generation);

@@ -14,7 +14,7 @@
 #include "proxy/upstream/histogram.h"
 #include "proxy/upstream/outlier.h"
 #include "proxy/upstream/ticket.h"
-#include "proxy/upstream/waker.h"
+#include "proxy/waker.h"
 
 enum {
     BACKEND_MAGIC = 0x424b4e44,

@@ -36,7 +36,7 @@ INCLUDES = [
     (r"proxy/http/", [r"protocol/", r"proxy/http/", r"proxy/(deadline|stats|turn)\."]),
     (
         r"proxy/upstream/",
-        [r"protocol/", r"proxy/upstream/", r"proxy/(deadline|stats|turn)\."],
+        [r"protocol/", r"proxy/upstream/", r"proxy/(deadline|stats|turn|waker)\."],
     ),
     (r"proxy/", [r"protocol/", r"proxy/"]),
     (r"appserver/core/", [r"protocol/", r"appserver/core/"]),
@@ -82,8 +82,9 @@ TESTED_BY = {
     r"appserver/(interp|wsgi|asgi)/.*": "tests/integration",
     r"appserver/core/(inbox|reader|watch)\.c": "tests/unit/appserver/core",
     r"deploy/banyan/(admin|talk)\.c": "tests/integration/test_admin.py",
+    r"deploy/banyan/channel\.c": "tests/integration/test_remote.py",
     r"proxy/admin/verbs\.c": "tests/unit/proxy/admin/test_command.c",
-    r"proxy/admin/(admin|change|config|metrics|metrics_page|operation|pause|run|server|show|show_backends|show_clients|wait)\.c": (
+    r"proxy/admin/(admin|change|client|config|metrics|metrics_page|operation|pause|remote|run|server|show|show_backends|show_clients|wait)\.c": (
         "tests/integration/test_admin.py"
     ),
     r"deploy/banyan/serve\.c": "tests/integration/test_serve.py",

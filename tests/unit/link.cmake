@@ -3,5 +3,7 @@
 # themselves.
 add_unit_test(protocol/test_link LIBS protocol PkgConfig::ZMQ)
 add_unit_test(protocol/test_link_endpoint LIBS protocol)
+add_unit_test(protocol/test_link_lines LIBS protocol)
 add_unit_test(protocol/test_link_monitor LIBS protocol)
+add_unit_test(protocol/test_addresses LIBS protocol)
 add_unit_test(protocol/test_page LIBS protocol)

@@ -10,7 +10,7 @@ add_unit_test(proxy/upstream/test_outlier LIBS proxy_upstream)
 add_unit_test(proxy/upstream/test_pool LIBS proxy_upstream)
 add_unit_test(proxy/upstream/test_pool_overload LIBS proxy_upstream)
 add_unit_test(proxy/upstream/test_backend LIBS proxy_upstream)
-add_unit_test(proxy/upstream/test_waker LIBS proxy_upstream)
+add_unit_test(proxy/test_waker LIBS proxy_upstream)
 add_unit_test(proxy/test_options LIBS proxy_options)
 add_unit_test(proxy/test_bind LIBS proxy_options)
 

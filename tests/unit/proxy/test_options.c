@@ -112,6 +112,12 @@ static void what_cannot_be_is_refused_with_a_remedy(void **state)
         {{"--backend", "ipc:///x", "--hash-by", "url"}, "header:NAME"},
         {{"--backend", "ipc:///x", "--hash-by", "cookie:"}, "cookie:NAME"},
         {{"--backend", "ipc:///x", "--hash-by", "header:a b"}, "header:NAME"},
+        {{"--control", "root:/run/x"}, "viewer:, operator:, admin: or app:"},
+        {{"--control", "app:"}, "viewer:, operator:, admin: or app:"},
+        {{"--control", "tcp://127.0.0.1:7070"}, "app:tcp://127.0.0.1:7070"},
+        {{"--control", "app:tcp://127.0.0.1"}, "expected tcp://HOST:PORT"},
+        {{"--control", "app:tcp://0.0.0.0:7070"}, "--insecure allows it"},
+        {{"--control", "/x", "--control-idle-timeout", "0"}, "from 0.1"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -124,6 +130,39 @@ static void what_cannot_be_is_refused_with_a_remedy(void **state)
             fail_msg("case %zu: %s", i, buf_slice(&message).ptr);
         buf_fini(&message);
     }
+}
+
+static void control_endpoints_are_paths_or_addresses(void **state)
+{
+    static const struct {
+        const char *text, *role, *address;
+        bool is_remote;
+    } cases[] = {
+        {"/run/x.sock", "", "/run/x.sock", false},
+        {"x.sock", "", "x.sock", false},
+        {"viewer:/run/x.sock", "viewer", "/run/x.sock", false},
+        {"/run/app:x", "", "/run/app:x", false},
+        {"tcp://127.0.0.1:7070", "", "tcp://127.0.0.1:7070", true},
+        {"app:tcp://[::1]:7070", "app", "tcp://[::1]:7070", true},
+        {"admin:tcp://h:1", "admin", "tcp://h:1", true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct proxy_control c;
+        assert_true(proxy_control_parse(cases[i].text, &c));
+        assert_true(slice_eq(c.role, slice_from(cases[i].role)));
+        assert_string_equal(c.address, cases[i].address);
+        assert_int_equal(c.is_remote, cases[i].is_remote);
+    }
+    static const char *const words[MAX_WORDS] = {"--control", "app:tcp://0.0.0.0:7070",
+                                                 "--insecure", "--control",
+                                                 "admin:tcp://127.0.0.1:7071"};
+    static struct proxy_options o;
+    struct buf message;
+    buf_init(&message, 0);
+    assert_true(read_options(words, &o, &message));
+    assert_true(o.control_idle_timeout_s == 300);
+    buf_fini(&message);
 }
 
 static void words_are_taken_in_any_case(void **state)
@@ -172,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_defaults_are_those_of_the_manual),
         cmocka_unit_test(what_cannot_be_is_refused_with_a_remedy),
+        cmocka_unit_test(control_endpoints_are_paths_or_addresses),
         cmocka_unit_test(words_are_taken_in_any_case),
         cmocka_unit_test(backends_have_names),
     };

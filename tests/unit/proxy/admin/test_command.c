@@ -102,7 +102,7 @@ static void every_verb_names_its_role_and_its_help(void **state)
     (void)state;
     for (size_t i = 0; i < verb_count; i++) {
         const struct verb *v = &verbs[i];
-        assert_true(v->role <= ROLE_ADMIN);
+        assert_true(v->role < ROLE_COUNT);
         assert_true(v->least <= v->most && v->most < WORDS_MAX);
         assert_true(strlen(v->help) > 3 && v->run != NULL);
         if (v->effect == VERB_CHANGES)
@@ -124,13 +124,24 @@ static void every_verb_names_its_role_and_its_help(void **state)
 static void roles_have_names(void **state)
 {
     (void)state;
-    for (enum role role = ROLE_VIEWER; role <= ROLE_ADMIN; role++) {
+    for (enum role role = ROLE_VIEWER; role < ROLE_COUNT; role++) {
         enum role found;
         assert_true(role_parse(slice_from(role_name(role)), &found));
         assert_int_equal(found, role);
     }
     enum role found;
     assert_false(role_parse(SLICE("root"), &found));
+}
+
+static void an_app_server_may_only_what_is_its_own(void **state)
+{
+    (void)state;
+    for (enum role role = ROLE_VIEWER; role < ROLE_COUNT; role++)
+        for (enum role wanted = ROLE_VIEWER; wanted < ROLE_COUNT; wanted++) {
+            bool is_app = role == ROLE_APP || wanted == ROLE_APP;
+            assert_int_equal(role_may(role, wanted),
+                             is_app ? role == wanted : role >= wanted);
+        }
 }
 
 int main(void)
@@ -141,6 +152,7 @@ int main(void)
         cmocka_unit_test(seconds_and_numbers),
         cmocka_unit_test(every_verb_names_its_role_and_its_help),
         cmocka_unit_test(roles_have_names),
+        cmocka_unit_test(an_app_server_may_only_what_is_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

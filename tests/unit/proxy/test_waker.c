@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * proxy/upstream/waker.c with a PAIR: no input is missed, however its edge was used up.
+ * proxy/waker.c with a PAIR: no input is missed, however its edge was used up.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include <event2/event.h>
 #include <unistd.h>
 
-#include "proxy/upstream/waker.h"
+#include "proxy/waker.h"
 
 struct fixture {
     struct event_base *base;

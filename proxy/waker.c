@@ -2,7 +2,7 @@
  * One level-triggered event per descriptor of a link; both mean "look at the link".
  * What is left over is carried to the next turn by activating the event by hand, so
  * that one busy link cannot hold the loop. */
-#include "proxy/upstream/waker.h"
+#include "proxy/waker.h"
 
 #include <event2/event.h>
 #include <stdint.h>

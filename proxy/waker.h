@@ -3,8 +3,8 @@
  * it says "look again", and a send or a receive may use up the edge. The waker waits
  * for it level-triggered (it stays readable until somebody looks), has on_input look,
  * and looks once more where an edge may have been lost. */
-#ifndef UPSTREAM_WAKER_H
-#define UPSTREAM_WAKER_H
+#ifndef PROXY_WAKER_H
+#define PROXY_WAKER_H
 
 #include <stdbool.h>
 

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT
+ * The control endpoint over tcp://: a ROUTER in the control thread's loop. A message is
+ * a line; what the messages back hold, put together, is what a Unix socket would have
+ * said. It has a ZeroMQ context of its own, so that nobody's handshakes take time from
+ * the links to app servers.
+ *
+ * ZeroMQ keeps the connections; here are the peers that have said something lately. One
+ * that was forgotten is met anew with its next line. */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "protocol/base/clock.h"
+#include "protocol/base/log.h"
+#include "protocol/base/mem.h"
+#include "protocol/link.h"
+#include "proxy/admin/admin_priv.h"
+#include "proxy/waker.h"
+
+enum {
+    MESSAGES_PER_CALL = 64,
+    FULL_AGAIN_US = 20 * 1000,
+    LOOKS_PER_IDLE_TIME = 4,
+};
+
+struct remote {
+    struct node node;
+    struct admin *admin;
+    struct link *link;
+    struct waker *waker;
+    enum role role; /* everybody's: there are no keys */
+    struct list peers;
+    uint32_t app_count, operator_count;
+    struct event *look; /* for idle peers */
+};
+
+struct remote_peer {
+    struct admin_client client;
+    struct node node;
+    struct remote *remote;
+    uint32_t peer;
+    uint64_t moved_us; /* it said something, or took something */
+    struct event *writable;
+};
+
+static void write_peer(struct admin_client *client);
+static void read_peer(struct admin_client *client);
+static void flush_peer(struct admin_client *client);
+static void free_peer(struct admin_client *client);
+static enum waker_result on_input(void *arg);
+static void on_writable(evutil_socket_t fd, short what, void *arg);
+static void on_look(evutil_socket_t fd, short what, void *arg);
+
+static const struct admin_carrier peer_carrier = {
+    .write = write_peer,
+    .read = read_peer,
+    .flush = flush_peer,
+    .free = free_peer,
+};
+
+static struct remote_peer *peer_of(struct admin_client *client)
+{
+    return NODE_OF(client, struct remote_peer, client);
+}
+
+/* ---- the endpoint ---- */
+
+static void watch_idle(struct remote *r)
+{
+    double seconds = r->admin->options.proxy->control_idle_timeout_s;
+    uint64_t us = (uint64_t)(seconds * 1e6) / LOOKS_PER_IDLE_TIME;
+    struct timeval pause = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
+    r->look = event_new(r->admin->options.base, -1, EV_PERSIST, on_look, r);
+    ASSERT(r->look != NULL && event_add(r->look, &pause) == 0);
+}
+
+bool remote_listen(struct admin *admin,
+                   const char *endpoint,
+                   enum role role,
+                   struct buf *ret_message)
+{
+    struct remote *r = mem_zalloc(sizeof *r);
+    enum link_policy policy =
+        admin->options.proxy->insecure ? LINK_INSECURE : LINK_LOCAL_ONLY;
+    r->admin = admin;
+    r->role = role;
+    list_init(&r->peers);
+    list_push_back(&admin->remotes, &r->node);
+    if (admin->remote_context == NULL)
+        admin->remote_context =
+            link_context_new((unsigned)admin->options.proxy->control.count);
+    if (link_bind_lines(admin->remote_context, endpoint, policy, &r->link) !=
+        ERR_NONE) {
+        buf_addf(ret_message, "--control: cannot listen on %s: %s%s", endpoint,
+                 strerror(errno),
+                 errno == EADDRINUSE
+                     ? "; stop the program that listens there, or name another port"
+                     : "; name an address of this machine, or 0.0.0.0 for all");
+        return false;
+    }
+    r->waker = waker_new(admin->options.base, r->link, on_input, r);
+    watch_idle(r);
+    log_info(NULL, "control endpoint %s (%s, no keys)", endpoint, role_name(role));
+    return true;
+}
+
+void remote_free_all(struct admin *admin)
+{
+    for (struct node *n = list_pop_front(&admin->remotes); n != NULL;
+         n = list_pop_front(&admin->remotes)) {
+        struct remote *r = NODE_OF(n, struct remote, node);
+        ASSERT(list_is_empty(&r->peers));
+        waker_free(&r->waker);
+        if (r->look != NULL)
+            event_free(r->look);
+        link_free(&r->link);
+        mem_free(&r);
+    }
+    link_context_free(&admin->remote_context);
+}
+
+uint32_t remote_peer_count(const struct admin *admin)
+{
+    uint32_t count = 0;
+    LIST_FOREACH(&admin->remotes, n) {
+        const struct remote *r = NODE_OF(n, struct remote, node);
+        count += r->app_count + r->operator_count;
+    }
+    return count;
+}
+
+/* ---- peers ---- */
+
+static uint32_t *count_of(struct remote *r, enum role role)
+{
+    return role == ROLE_APP ? &r->app_count : &r->operator_count;
+}
+
+/* Those of the one kind never take the places of the other. */
+static bool is_full(struct remote *r, enum role role)
+{
+    return *count_of(r, role) ==
+           (role == ROLE_APP ? ADMIN_MAX_APPS : ADMIN_MAX_CLIENTS);
+}
+
+static struct remote_peer *find_peer(struct remote *r, uint32_t peer)
+{
+    LIST_FOREACH(&r->peers, n) {
+        struct remote_peer *p = NODE_OF(n, struct remote_peer, node);
+        if (p->peer == peer)
+            return p;
+    }
+    return NULL;
+}
+
+/* NULL: there are too many, and it was told so. */
+static struct remote_peer *meet(struct remote *r, struct link_message *m)
+{
+    static const char full[] = "+\n!too many peers of this control endpoint\n=1\n";
+    enum role role = r->role;
+    if (is_full(r, role)) {
+        (void)!link_send(r->link, m->peer, slice_from(full), SLICE(""));
+        return NULL;
+    }
+    struct remote_peer *p = mem_zalloc(sizeof *p);
+    const char *address = link_message_address(m);
+    admin_client_init(&p->client, r->admin, &peer_carrier);
+    p->client.role = role;
+    (void)snprintf(p->client.who, sizeof p->client.who, "tcp %s",
+                   address == NULL ? "unknown" : address);
+    p->remote = r;
+    p->peer = m->peer;
+    p->writable = event_new(r->admin->options.base, -1, EV_WRITE, on_writable, p);
+    ASSERT(p->writable != NULL);
+    list_push_back(&r->peers, &p->node);
+    ++*count_of(r, role);
+    return p;
+}
+
+static void free_peer(struct admin_client *client)
+{
+    struct remote_peer *p = peer_of(client);
+    node_leave(&p->node);
+    --*count_of(p->remote, client->role);
+    event_free(p->writable);
+    mem_free(&p);
+}
+
+static void drop(struct remote *r, uint32_t peer)
+{
+    struct remote_peer *p = find_peer(r, peer);
+    if (p == NULL)
+        return;
+    struct admin_client *client = &p->client;
+    admin_client_free(&client);
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+    struct remote *r = arg;
+    double seconds = r->admin->options.proxy->control_idle_timeout_s;
+    uint64_t now_us = clock_now_us(), most_us = (uint64_t)(seconds * 1e6);
+    (void)fd;
+    (void)what;
+    LIST_FOREACH(&r->peers, n) {
+        struct remote_peer *p = NODE_OF(n, struct remote_peer, node);
+        struct admin_client *client = &p->client;
+        bool is_stuck = buf_len(&client->out) > 0;
+        if (now_us - p->moved_us >= most_us && (client->operation == NULL || is_stuck))
+            admin_client_free(&client);
+    }
+}
+
+/* ---- input ---- */
+
+static void take_line(struct remote_peer *p, const struct link_message *m)
+{
+    struct admin_client *client = &p->client;
+    if (client->is_ending)
+        return;
+    if (m->bulk.len > 0 || memchr(m->frames.ptr, '\n', m->frames.len) != NULL) {
+        admin_client_refuse(client, "a message is one line");
+    } else if (m->frames.len >= ADMIN_MAX_LINE) {
+        admin_client_refuse(client, "this line is too long");
+    } else if (!buf_append(&client->in, m->frames) ||
+               !buf_append(&client->in, SLICE("\n"))) {
+        admin_client_refuse(client, "too many lines wait; hear the answers first");
+    } else {
+        admin_client_follow(client);
+    }
+}
+
+static void on_message(struct remote *r, struct link_message *m)
+{
+    struct remote_peer *p = find_peer(r, m->peer);
+    if (p == NULL)
+        p = meet(r, m);
+    if (p == NULL)
+        return;
+    p->moved_us = clock_now_us();
+    take_line(p, m);
+}
+
+static void on_events(struct remote *r)
+{
+    struct link_event event;
+    while (link_next_event(r->link, &event))
+        if (event.kind == LINK_DOWN)
+            drop(r, event.peer);
+}
+
+static enum waker_result on_input(void *arg)
+{
+    struct remote *r = arg;
+    struct link_message m;
+    for (unsigned i = 0; i < MESSAGES_PER_CALL; i++) {
+        enum step step = link_recv(r->link, &m);
+        if (step == STEP_MORE) {
+            on_events(r);
+            return i == 0 ? WAKER_DRAINED : WAKER_INPUT_LEFT;
+        }
+        if (step == STEP_DONE)
+            on_message(r, &m);
+        else
+            drop(r, m.peer);
+        link_message_done(&m);
+    }
+    on_events(r);
+    return WAKER_INPUT_LEFT;
+}
+
+static void read_peer(struct admin_client *client)
+{
+    (void)client; /* its lines come whether there is room or not */
+}
+
+/* ---- output ---- */
+
+static void write_peer(struct admin_client *client)
+{
+    event_active(peer_of(client)->writable, EV_WRITE, 0);
+}
+
+/* As much as the link takes. */
+static enum err send_pieces(struct remote_peer *p)
+{
+    struct buf *out = &p->client.out;
+    while (buf_len(out) > 0) {
+        struct slice piece = buf_slice(out);
+        if (piece.len > LINK_MAX_LINES)
+            piece.len = LINK_MAX_LINES;
+        enum err err = link_send(p->remote->link, p->peer, piece, SLICE(""));
+        if (err != ERR_NONE)
+            return err;
+        buf_consume(out, piece.len);
+        p->moved_us = clock_now_us();
+    }
+    return ERR_NONE;
+}
+
+static void flush_peer(struct admin_client *client)
+{
+    (void)!send_pieces(peer_of(client));
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    static const struct timeval pause = {0, FULL_AGAIN_US};
+    struct remote_peer *p = arg;
+    struct admin_client *client = &p->client;
+    struct remote *r = p->remote;
+    (void)fd;
+    (void)what;
+    enum err err = send_pieces(p);
+    if (err == ERR_NONE)
+        admin_client_written(client);
+    else if (err == ERR_LINK_FULL && buf_len(&client->out) < ADMIN_MAX_OUTPUT)
+        (void)event_add(p->writable, &pause);
+    else
+        admin_client_free(&client);
+    (void)waker_recheck(r->waker); /* what was sent may have used up the edge */
+}
