@@ -168,8 +168,9 @@ struct frame {
     uint64_t epoch;  /* LINK kinds */
     union {
         struct frame_hello hello;
-        uint32_t window; /* GRANT: requests; */
-        uint64_t bytes;  /* WINDOW */
+        uint32_t window;  /* GRANT: requests; */
+        uint32_t running; /* LIMIT: requests; 0: none */
+        uint64_t bytes;   /* WINDOW */
         struct frame_request request;
         struct frame_response response; /* RESPONSE, HEAD, INFORM */
         struct {
@@ -209,6 +210,7 @@ frame_unpack(struct slice *rest, struct frame *ret_frame, enum err *ret_err);
  * within the limits are the caller's duty (ASSERTed). */
 void frame_pack_hello(struct buf *to, uint64_t epoch, const struct frame_hello *h);
 void frame_pack_grant(struct buf *to, uint64_t epoch, uint32_t window);
+void frame_pack_limit(struct buf *to, uint64_t epoch, uint32_t running);
 void frame_pack_ping(struct buf *to,
                      uint64_t epoch,
                      uint64_t sequence,

@@ -65,6 +65,13 @@ void frame_pack_grant(struct buf *to, uint64_t epoch, uint32_t window)
     finish(to, put_uint(out, window));
 }
 
+void frame_pack_limit(struct buf *to, uint64_t epoch, uint32_t running)
+{
+    char *out = begin(to, LINK_PREFIX_BYTES + MAX_UINT_BYTES);
+    out = put_link_prefix(out, 3, FRAME_LIMIT, epoch);
+    finish(to, put_uint(out, running));
+}
+
 void frame_pack_ping(struct buf *to,
                      uint64_t epoch,
                      uint64_t sequence,

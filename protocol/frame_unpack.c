@@ -11,7 +11,7 @@ static const unsigned char ELEMENTS[FRAME_KIND_COUNT] = {
     [FRAME_INFORM] = 4, [FRAME_BODY] = 3,     [FRAME_WINDOW] = 3,   [FRAME_END] = 3,
     [FRAME_FILE] = 7,   [FRAME_FILED] = 3,    [FRAME_WS] = 5,       [FRAME_CANCEL] = 3,
     [FRAME_ABORT] = 4,  [FRAME_RETURN] = 3,   [FRAME_DRAIN] = 2,    [FRAME_BYE] = 3,
-    [FRAME_PING] = 4,   [FRAME_LOAD] = 8,
+    [FRAME_PING] = 4,   [FRAME_LOAD] = 8,     [FRAME_LIMIT] = 3,
 };
 
 enum { STATUS_LOW = 100, STATUS_HIGH = 999 };
@@ -340,6 +340,9 @@ static void take_fields(struct cursor *c, struct frame *f)
     case FRAME_PING:
     case FRAME_LOAD:
         take_load(c, f);
+        break;
+    case FRAME_LIMIT:
+        f->running = (uint32_t)take_uint(c, UINT32_MAX);
         break;
     case FRAME_DRAIN:
         break;

@@ -198,16 +198,7 @@ static void send_order(struct edge_thread *e, const struct edge_order *order)
         log_error(NULL, "cannot reach edge thread %u", e->options.number);
 }
 
-/* A limit is shared out; each edge has at least one. */
-static uint32_t limit_of(const struct edge_thread *e, uint32_t limit)
-{
-    uint32_t edges = e->options.count, number = e->options.number;
-    uint32_t share = limit / edges + (number < limit % edges);
-    return limit > 0 && share == 0 ? 1 : share;
-}
-
-static struct edge_order order_for(const struct edge_thread *e,
-                                   enum edge_order_kind kind,
+static struct edge_order order_for(enum edge_order_kind kind,
                                    const struct config_pool *pool,
                                    const struct config_backend *b)
 {
@@ -220,7 +211,7 @@ static struct edge_order order_for(const struct edge_thread *e,
     memcpy(order.backend.endpoint, b->endpoint, sizeof order.backend.endpoint);
     order.backend.settings = BACKEND_SETTINGS;
     order.backend.settings.weight = b->weight;
-    order.backend.settings.limit = limit_of(e, b->limit);
+    order.backend.settings.limit = b->limit;
     return order;
 }
 
@@ -231,7 +222,7 @@ static void send_membership(struct control *c, struct edge_thread *e)
         if (!pool->is_named)
             continue; /* the admin's */
         for (size_t n = 0; n < pool->backend_count; n++) {
-            struct edge_order order = order_for(e, EDGE_ADD, pool, &pool->backends[n]);
+            struct edge_order order = order_for(EDGE_ADD, pool, &pool->backends[n]);
             send_order(e, &order);
         }
     }
@@ -381,7 +372,7 @@ static void on_change(void *arg, const struct config_change *change)
         return;
     for (uint32_t i = 0; i < r->c->edge_count; i++) {
         struct edge_thread *e = &r->c->edges[i];
-        struct edge_order order = order_for(e, kind, change->pool, change->backend);
+        struct edge_order order = order_for(kind, change->pool, change->backend);
         if (!e->is_stopped && change->pool->is_named)
             send_order(e, &order);
     }

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "appserver/core/core.h"
+#include "appserver/core/limit.h"
 #include "appserver/core/loop.h"
 #include "appserver/core/outbox.h"
 #include "appserver/core/peer.h"
@@ -90,7 +91,9 @@ struct core {
     bool in_poll;           /* and it waits in poll */
     uint32_t waiting, running, worker_count;
     uint32_t aside;      /* open WebSockets that do not count as running */
-    uint32_t slots;      /* requests that may run at once */
+    uint32_t slots;      /* requests that could run at once: see core_slots */
+    uint32_t limit;      /* the lowest of the links' (limit.c); 0: none */
+    bool is_above_limit; /* it was lowered, and more than that still run */
     uint32_t processors; /* of them, those that may compute at once */
     uint32_t computing;  /* of those running, the ones that are taken to compute */
     uint32_t growing;    /* workers asked for and not here yet */
@@ -314,8 +317,12 @@ void inbox_bad_message(struct core *core, const struct link_message *message);
 MUST_CHECK struct request *inbox_pop(struct core *core, uint64_t now_us);
 /* Hands back a request that was not started. */
 void inbox_return(struct request *r, enum err reason);
-/* Hands back all that wait, except those whose bodies are on their way or here. */
-void inbox_give_back(struct core *core, enum err reason);
+/* Hands back what waits, except requests whose bodies are on their way or here. */
+enum give_back {
+    GIVE_BACK_FIRST, /* those that were nowhere before */
+    GIVE_BACK_ALL,
+};
+void inbox_give_back(struct core *core, enum give_back which, enum err reason);
 
 /* One frame to a peer: `frame_pack_end(peer_pack(core, p), ...)`, then peer_packed,
  * which returns true when the outbox ought to be flushed. */
@@ -344,6 +351,12 @@ static inline enum err request_gone_reason(const struct request *r)
 static inline uint32_t core_open(const struct core *core)
 {
     return core->running + core->aside;
+}
+
+/* Requests that may run at once now. Core lock. */
+static inline uint32_t core_slots(const struct core *core)
+{
+    return core->limit != 0 && core->limit < core->slots ? core->limit : core->slots;
 }
 
 static inline void core_lock(struct core *core)

@@ -20,6 +20,7 @@ static struct peer *find_sender(struct core *core, const struct link_message *me
 static void take_request(struct intake *in, struct slice bytes, const struct frame *f);
 static void admit_fresh(struct intake *in);
 static void admit(struct intake *in, struct request *r);
+static void push(struct core *core, struct request *r);
 static enum err take_frame(struct intake *in, const struct frame *f, bool is_last);
 static enum err take_link_frame(struct intake *in, const struct frame *f);
 static enum err
@@ -101,11 +102,12 @@ void inbox_return(struct request *r, enum err reason)
     request_recycle(r);
 }
 
-void inbox_give_back(struct core *core, enum err reason)
+void inbox_give_back(struct core *core, enum give_back which, enum err reason)
 {
     LIST_FOREACH(&core->inbox, n) {
         struct request *r = REQUEST_OF(n);
-        if (body_is_coming(r))
+        bool was_elsewhere = (r->frame.flags & REQUEST_RETRY) != 0;
+        if (body_is_coming(r) || (was_elsewhere && which == GIVE_BACK_FIRST))
             continue;
         node_leave(n);
         core->waiting--;
@@ -181,10 +183,26 @@ static void admit(struct intake *in, struct request *r)
         return;
     }
     r->state = REQUEST_WAITING;
-    list_push_back(&core->inbox, &r->node);
+    push(core, r);
     core->waiting++;
     if (p->credit.hit && !was_hit && core->peers.ready > 1)
         peers_grant(core, in->now_us);
+}
+
+/* First in, first out; but what comes back takes its place by its age, lest the link
+ * that is slowest to send again be overtaken for ever. A link's own order is kept. */
+static void push(struct core *core, struct request *r)
+{
+    struct node *after = core->inbox.head.prev;
+
+    if ((r->frame.flags & REQUEST_RETRY) != 0)
+        while (after != &core->inbox.head) {
+            const struct request *before = REQUEST_OF(after);
+            if (before->peer == r->peer || before->queued_us <= r->queued_us)
+                break;
+            after = after->prev;
+        }
+    list_insert_after(after, &r->node);
 }
 
 static enum err take_frame(struct intake *in, const struct frame *f, bool is_last)
@@ -219,6 +237,9 @@ static enum err take_link_frame(struct intake *in, const struct frame *f)
     case FRAME_PING:
         peer_heard_clock(in->peer, f->load.clock_us, in->now_us);
         peer_load(core, in->peer, f->load.sequence, in->now_us);
+        return ERR_NONE;
+    case FRAME_LIMIT:
+        limit_set(core, in->peer, f->running, in->now_us);
         return ERR_NONE;
     case FRAME_DRAIN:
         return ERR_NONE; /* what it has here is finished as ever */

@@ -180,6 +180,7 @@ void loop_finish(struct request *r)
     if (!r->ws.accepted)
         core->service_us16 = average16(core->service_us16, took_us, SERVICE_WEIGHT);
     core->running--;
+    limit_one_fewer(core);
     request_recycle(r);
     if (worker_may_start(core))
         loop_rouse(core);

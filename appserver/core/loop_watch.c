@@ -69,7 +69,7 @@ static void look(struct core *core, uint64_t now_us)
     if (core->starts != watch->seen_starts) {
         watch->seen_starts = core->starts;
         watch->moved_us = now_us;
-    } else if (core->running >= core->slots || waits_for_loop(core)) {
+    } else if (core->running >= core_slots(core) || waits_for_loop(core)) {
         watch_give_back(core, now_us);
     }
     watch->quiet_ticks = moved ? 0 : watch->quiet_ticks + 1;

@@ -220,6 +220,16 @@ void peers_grant(struct core *core, uint64_t now_us)
         send_grant(core, p, now_us);
 }
 
+uint32_t peers_lowest_limit(const struct core *core)
+{
+    uint32_t lowest = 0;
+
+    PEERS_FOREACH(&core->peers, p)
+    if (p->state == PEER_READY && p->limit != 0 && (lowest == 0 || p->limit < lowest))
+        lowest = p->limit;
+    return lowest;
+}
+
 void peers_tighten(struct core *core, uint64_t now_us)
 {
     if (core->state != CORE_SERVING)
@@ -235,6 +245,7 @@ void peer_set_aside(struct core *core, struct peer *p, int change)
     p->aside += (uint32_t)change;
     core->aside += (uint32_t)change;
     core->running -= (uint32_t)change;
+    limit_one_fewer(core);
     atomic_fetch_sub_explicit(&p->inside, (uint32_t)change, memory_order_relaxed);
     if (p->state == PEER_READY && core->state == CORE_SERVING && p->credit.window > 0)
         pack_grant(core, p);
@@ -258,7 +269,7 @@ void peer_load(struct core *core, struct peer *p, uint64_t sequence, uint64_t no
     f.load.running = core->running;
     f.load.waiting = core->waiting;
     f.load.service_us = core->service_us16 / 16;
-    f.load.slots = core->slots;
+    f.load.slots = core_slots(core);
     frame_pack_load(peer_pack(core, p), p->epoch, &f);
     (void)peer_packed(core, p);
 }
@@ -297,6 +308,7 @@ static void set_state(struct core *core, struct peer *p, enum peer_state state)
     p->state = state;
     core->peers.ready += state == PEER_READY;
     core->peers.gone += state == PEER_GONE;
+    limit_lapse(core, p);
 }
 
 /* The link that the last HELLO began was over before: its proxy had said that to a
@@ -304,6 +316,7 @@ static void set_state(struct core *core, struct peer *p, enum peer_state state)
 static void restart(struct core *core, struct peer *p)
 {
     lose_streams(p, ERR_LINK_DOWN);
+    limit_lapse(core, p);
     if (p->page_slot >= 0)
         page_release(core->page, p->page_slot);
     p->page_slot = -1;
@@ -324,7 +337,7 @@ static void send_hello(struct core *core, struct peer *p, uint64_t now_us)
         .inline_bytes = FRAME_MAX_INLINE_BODY,
         .has_app = true,
         .pool = slice_from(core->options.pool),
-        .slots = core->slots,
+        .slots = core_slots(core),
         .interface = slice_from(core->options.interface),
         .pid = (uint32_t)getpid(),
     };
@@ -366,12 +379,14 @@ static void pack_grant(struct core *core, struct peer *p)
 static uint32_t credit_budget(const struct core *core)
 {
     uint32_t ahead = credit_ahead(core->service_us16);
+    bool may_grow = core->slots < core->options.threads_max &&
+                    (core->limit == 0 || core->slots < core->limit);
 
     if (core->loop.is_behind)
         return core->running;
-    if (ahead == 0 && core->slots < core->options.threads_max)
+    if (ahead == 0 && may_grow)
         ahead = 1;
-    return core->slots + ahead;
+    return core_slots(core) + ahead;
 }
 
 /* Requests that wait leave the inbox, running ones learn that nobody listens. */

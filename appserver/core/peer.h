@@ -42,6 +42,7 @@ struct peer {
     uint32_t last_stream; /* of the latest REQUEST; ids only grow */
     uint32_t refs;        /* requests that point here */
     struct credit credit;
+    uint32_t limit; /* its LIMIT; 0: none */
     uint32_t aside; /* its open WebSockets that take none of the credit */
     struct outlet outlet;
     struct request *streams[PEER_STREAMS]; /* open ones, chained */
@@ -92,6 +93,8 @@ void peer_close_stream(struct peer *p, struct request *r);
 
 /* Under the core lock: shares the windows anew and says so where they changed. */
 void peers_grant(struct core *core, uint64_t now_us);
+/* The lowest LIMIT of all that are ready; 0: none. */
+uint32_t peers_lowest_limit(const struct core *core);
 /* Takes back whatever is granted beyond the present shares. */
 void peers_tighten(struct core *core, uint64_t now_us);
 /* One WebSocket more (1) or less (-1) that takes no slot and none of the peer's credit;

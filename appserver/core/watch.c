@@ -258,12 +258,12 @@ static void find_reader(struct core *core, const struct survey *s, uint64_t now_
         return;
     }
     if (core->waiting > 0 && worker_has_processor(core)) {
-        if (is_free) {
+        if (is_free && worker_may_start(core)) {
             worker_offer(core);
             return;
         }
         /* Else one was woken and is on its way. */
-        if (core->running >= core->worker_count) {
+        if (core->running >= core->worker_count || core->running >= core_slots(core)) {
             ask_for_worker(core);
             watch_give_back(core, now_us);
         }
@@ -291,10 +291,12 @@ static void leave_reading(struct core *core)
     atomic_store_explicit(&core->reader.manned, false, memory_order_release);
 }
 
-/* All workers are inside handlers that wait, and requests wait, too. */
+/* All workers are inside handlers that wait, and requests wait, too. More than a limit
+ * lets run at once would find nothing to do. */
 static void ask_for_worker(struct core *core)
 {
     if (core->worker_count + core->growing >= core->options.threads_max ||
+        (core->limit != 0 && core->slots + core->growing >= core->limit) ||
         core->growing >= core->waiting || core->events.grow == NULL)
         return;
     core->growing++;
@@ -304,14 +306,21 @@ static void ask_for_worker(struct core *core)
 }
 
 /* Requests wait for handlers that take longer than all experience: another app server
- * may have room for them. What was believed about service times is no longer true. */
+ * may have room for them. What was believed about service times is no longer true.
+ * Those that came back, since nobody had, are asked to go less often. */
 void watch_give_back(struct core *core, uint64_t now_us)
 {
     if (core->waiting == 0 || now_us - core->watch.moved_us < WATCH_GIVE_BACK_US)
         return;
+    struct watch *watch = &core->watch;
+    uint64_t since_us =
+        watch->gave_back_us > watch->moved_us ? watch->gave_back_us : watch->moved_us;
+    bool again = now_us - since_us >= WATCH_GIVE_BACK_AGAIN_US;
+    if (again)
+        watch->gave_back_us = now_us;
     core->service_us16 = average16(0, WATCH_GIVE_BACK_US, 1);
     peers_tighten(core, now_us);
-    inbox_give_back(core, ERR_QUEUE_FULL);
+    inbox_give_back(core, again ? GIVE_BACK_ALL : GIVE_BACK_FIRST, ERR_QUEUE_FULL);
     flush_unlocked(core);
 }
 
@@ -401,7 +410,7 @@ void watch_begin_drain(struct core *core)
 
     core->state = CORE_DRAINING;
     peers_drain(core);
-    inbox_give_back(core, ERR_SHUTTING_DOWN);
+    inbox_give_back(core, GIVE_BACK_ALL, ERR_SHUTTING_DOWN);
     log_debug(NULL, "draining: %u running, %u waiting, %u handed back", core->running,
               core->waiting, waiting - core->waiting);
     if (core->options.is_loop)

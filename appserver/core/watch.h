@@ -23,10 +23,11 @@ enum {
     WATCH_LINGER_TICKS = 16,  /* without a start before it goes to sleep */
     WATCH_STILL_TICKS = 3,    /* the same before it dozes: all that run wait */
     WATCH_DOZE_US = 20000,
-    WATCH_COMPUTE_US = 5000,    /* a computing handler shares after so long */
-    WATCH_GIVE_BACK_US = 10000, /* without a start: what waits goes back */
-    WATCH_REVIEW_US = 50000,    /* credit */
-    WATCH_LOAD_US = 100000,     /* LOAD frames */
+    WATCH_COMPUTE_US = 5000,           /* a computing handler shares after so long */
+    WATCH_GIVE_BACK_US = 10000,        /* without a start: what waits goes back, */
+    WATCH_GIVE_BACK_AGAIN_US = 100000, /* after so long also what came back before */
+    WATCH_REVIEW_US = 50000,           /* credit */
+    WATCH_LOAD_US = 100000,            /* LOAD frames */
 };
 
 /* What the watch noted about a worker's present request. */
@@ -50,8 +51,9 @@ struct watch {
     int wake_fd; /* eventfd: ends the wait of a loop's watch; -1: it has the sleeper */
     /* the thread's own */
     uint64_t ticked_us, tick_us, seen_starts, seen_rounds;
-    uint32_t quiet_ticks; /* since a handler was entered, */
-    uint64_t moved_us;    /* which was then */
+    uint32_t quiet_ticks;  /* since a handler was entered, */
+    uint64_t moved_us;     /* which was then */
+    uint64_t gave_back_us; /* the last time that all that waited went back */
     uint64_t reviewed_us, loaded_us;
     /* a loop's */
     uint64_t seen_turns;

@@ -178,7 +178,7 @@ void worker_offer(struct core *core)
 
 bool worker_may_start(const struct core *core)
 {
-    return core->waiting > 0 && core->running < core->slots &&
+    return core->waiting > 0 && core->running < core_slots(core) &&
            worker_has_processor(core);
 }
 
@@ -321,7 +321,7 @@ static bool has_aged(struct worker *w, uint64_t left_us, uint64_t limit_us)
  * for the next request, or to read. One that computes would only be disturbed. */
 static void wake_successor(struct core *core)
 {
-    if (core->waiting > 0) {
+    if (worker_may_start(core)) {
         worker_offer(core);
     } else if (core->polling == NULL && core->computing < core->processors) {
         struct worker *next = idle_top(core);
@@ -367,6 +367,7 @@ static void finish(struct worker *w)
     core->service_us16 = average16(core->service_us16, w->took_us, SERVICE_WEIGHT);
     node_leave(&w->node);
     core->running--;
+    limit_one_fewer(core);
     core->computing -= w->computes;
     w->computes = false;
     w->request = NULL;

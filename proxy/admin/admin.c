@@ -127,16 +127,12 @@ void admin_order(struct admin *admin, const struct edge_order *order)
             admin->options.order(admin->options.owner, i, order);
 }
 
-/* The limit is shared out so that the edges' parts make it up exactly. */
-static struct edge_order
-order_of(const struct admin *admin, const struct member *m, uint32_t edge)
+static struct edge_order order_of(const struct member *m, enum edge_order_kind kind)
 {
-    struct edge_order order = {.kind = EDGE_SET, .pool = POOL_NAME};
-    uint32_t edges = admin->options.edge_count, limit = m->settings.limit;
+    struct edge_order order = {.kind = kind, .pool = POOL_NAME};
     memcpy(order.name, m->name, sizeof order.name);
     memcpy(order.backend.endpoint, m->endpoint, sizeof order.backend.endpoint);
     order.backend.settings = m->settings;
-    order.backend.settings.limit = limit / edges + (edge < limit % edges);
     return order;
 }
 
@@ -144,12 +140,8 @@ void admin_order_member(struct admin *admin,
                         const struct member *m,
                         enum edge_order_kind kind)
 {
-    for (uint32_t i = 0; i < admin->options.edge_count; i++) {
-        struct edge_order order = order_of(admin, m, i);
-        order.kind = kind;
-        if (!admin->is_edge_stopped[i])
-            admin->options.order(admin->options.owner, i, &order);
-    }
+    struct edge_order order = order_of(m, kind);
+    admin_order(admin, &order);
 }
 
 void admin_introduce(struct admin *admin, uint32_t edge)
@@ -157,8 +149,7 @@ void admin_introduce(struct admin *admin, uint32_t edge)
     CHECK_OBJ(admin, ADMIN_MAGIC);
     LIST_FOREACH(&admin->members.all, n) {
         const struct member *m = NODE_OF(n, struct member, node);
-        struct edge_order order = order_of(admin, m, edge);
-        order.kind = EDGE_ADD;
+        struct edge_order order = order_of(m, EDGE_ADD);
         admin->options.order(admin->options.owner, edge, &order);
     }
     struct edge_order order = {.kind = EDGE_SET_POOL, .pool = POOL_NAME};

@@ -197,6 +197,7 @@ struct backend_sum {
     struct backend_report all; /* state: the least far of the edges' */
     uint32_t edges, edges_up;  /* that know it; that may send to it */
     uint32_t edges_failed;     /* whose HTTP check it fails */
+    uint32_t edges_above;      /* to which it has not said that it keeps its limit */
     uint32_t edges_ejected;    /* that leave it alone for a while, for it failed */
 };
 bool admin_sum_backend_of(const struct operation *op,

@@ -148,20 +148,6 @@ read_number(struct operation *op, const char *key, uint64_t most, uint32_t *valu
     return true;
 }
 
-/* The edges share a limit; none may be left with nothing. */
-static bool check_limit(struct operation *op, uint32_t limit)
-{
-    uint32_t edges = op->admin->options.edge_count;
-    if (limit == 0 || limit >= edges)
-        return true;
-    operation_refuse(
-        op,
-        "a limit of %u cannot be shared by %u edge threads; it is 0 (none) or "
-        "at least %u, or start the proxy with --threads %u",
-        limit, edges, edges, limit);
-    return false;
-}
-
 static bool check_new(struct operation *op, const char *name, const char *endpoint)
 {
     bool is_insecure = op->admin->options.proxy->insecure;
@@ -198,8 +184,7 @@ void verb_add(struct operation *op)
     const char *name = member_name_check(c->operands[0]), *endpoint = c->operands[1];
     if (!check_new(op, name, endpoint) ||
         !read_number(op, "weight", WEIGHT_MAX, &settings.weight) ||
-        !read_number(op, "limit", UINT32_MAX, &settings.limit) ||
-        !check_limit(op, settings.limit))
+        !read_number(op, "limit", UINT32_MAX, &settings.limit))
         return;
     struct member *m = members_find(&op->admin->members, name);
     if (m != NULL) {
@@ -442,11 +427,10 @@ static void step_limit(struct operation *op)
     const struct member *m = members_find(&op->admin->members, op->name);
     struct backend_sum sum;
     bool is_known = m != NULL && admin_sum_backend(op, 0, op->name, &sum);
-    if (!is_known || m->settings.limit == 0 ||
-        sum.all.view.in_flight <= m->settings.limit) {
+    if (!is_known || m->settings.limit == 0 || sum.edges_above == 0) {
         operation_finish(op, OUTCOME_DONE);
     } else if (operation_is_late(op)) {
-        report_say(&op->report, "still %u requests run there", sum.all.view.in_flight);
+        report_say(&op->report, "still %u requests run there", sum.all.view.running);
         operation_finish(op, OUTCOME_LATE);
     } else {
         operation_look_again(op);
@@ -465,8 +449,6 @@ void verb_limit(struct operation *op)
                          c->operands[1]);
         return;
     }
-    if (!check_limit(op, (uint32_t)number))
-        return;
     struct backend_settings to = m->settings;
     to.limit = (uint32_t)number;
     if (is_same(&m->settings, &to)) {

@@ -184,7 +184,7 @@ static void write_backends(struct page *page)
     GAUGE("banyan_backend_ready", "1: no operator keeps requests from it",
           row->settings.state == ADMIN_READY && row->settings.health != HEALTH_DOWN)
     GAUGE("banyan_backend_weight", "its weight", row->settings.weight)
-    GAUGE("banyan_backend_limit", "most requests at once; 0: as it grants",
+    GAUGE("banyan_backend_limit", "most requests at once, of all proxies; 0: none",
           row->settings.limit)
     GAUGE("banyan_backend_slots", "requests that it runs at once",
           row->sum.all.view.slots)

@@ -55,10 +55,11 @@ bool admin_sum_backend_of(const struct operation *op,
             continue;
         const struct backend_view *one = &b->view;
         bool is_linked = one->state >= BACKEND_UP;
-        uint32_t limit = v->settings.limit;
-        v->settings = one->settings; /* the edges share the limit */
-        v->settings.limit += limit;
+        v->settings = one->settings;
         sum.edges++;
+        sum.edges_above += is_linked && one->settings.limit != 0 &&
+                           (one->slots > one->settings.limit ||
+                            one->running > one->settings.limit);
         sum.edges_up +=
             one->state == BACKEND_UP && one->window > 0 && !one->has_failed_check;
         sum.edges_failed += one->has_failed_check;
@@ -68,6 +69,8 @@ bool admin_sum_backend_of(const struct operation *op,
         if (is_linked) {
             v->pid = one->pid;
             v->slots = one->slots;
+            if (one->running > v->running)
+                v->running = one->running;
         }
         v->window += one->window;
         v->in_flight += one->in_flight;

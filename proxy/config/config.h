@@ -29,7 +29,7 @@ struct config_backend {
     char name[64];
     char endpoint[256];
     uint32_t weight; /* 0 to WEIGHT_MAX; 100 unless said otherwise */
-    uint32_t limit;  /* most requests at once; 0: as granted */
+    uint32_t limit;  /* most requests at once, of all proxies; 0: none */
 };
 
 struct config_pool {

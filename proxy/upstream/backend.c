@@ -69,8 +69,7 @@ void backend_update_load(struct backend *b)
 {
     bool is_ready = b->state == BACKEND_UP && b->load.in_flight < b->window &&
                     b->rests_until_us == 0 && list_is_empty(&b->backlog) &&
-                    is_wanted(b) && health_permits(b) &&
-                    (b->settings.limit == 0 || b->load.in_flight < b->settings.limit);
+                    is_wanted(b) && health_permits(b);
     balance_update(&b->pool->ready, &b->load, is_ready);
     bool is_up = backend_takes_requests(b);
     b->pool->up += (uint32_t)is_up - (uint32_t)b->is_counted;
@@ -141,14 +140,24 @@ void backend_free(struct backend **backend_p)
     mem_free(&b);
 }
 
+/* It keeps to it, over all links: credit says how much of it is ours. */
+static void tell_limit(struct backend *b)
+{
+    frame_pack_limit(&b->batch, b->epoch, b->settings.limit);
+    backend_frame_added(b);
+}
+
 void backend_set(struct backend *b, const struct backend_settings *settings)
 {
     CHECK_OBJ(b, BACKEND_MAGIC);
+    bool is_other_limit = settings->limit != b->settings.limit;
     if (settings->state == ADMIN_READY && b->settings.state != ADMIN_READY)
         health_begin(b, clock_now_us());
     b->settings = *settings;
     b->load.weight = settings->weight < WEIGHT_MAX ? settings->weight : WEIGHT_MAX;
     backend_update_load(b);
+    if (is_other_limit && b->state >= BACKEND_GREETING)
+        tell_limit(b);
     b->expect_us = clock_now_us(); /* its silence meant nothing until now */
 }
 
@@ -207,6 +216,8 @@ void backend_greet(struct backend *b)
     };
     frame_pack_hello(&b->batch, b->epoch, &hello);
     backend_frame_added(b);
+    if (b->settings.limit != 0)
+        tell_limit(b);
 }
 
 /* It broke the protocol; otherwise it is silent (BACKEND_LOST) or took its leave. */
@@ -398,6 +409,7 @@ void backend_view(const struct backend *b, struct backend_view *ret_view)
         .slots = b->load.slots,
         .window = b->window,
         .in_flight = b->load.in_flight,
+        .running = b->running,
         .service_us = b->load.service_us,
         .up_since_us = b->state >= BACKEND_UP ? b->up_since_us : 0,
         .ejected_until_us = b->ejected_until_us,

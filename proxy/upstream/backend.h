@@ -38,11 +38,12 @@ struct backend_view {
     struct backend_settings settings;
     uint32_t pid; /* of its latest HELLO */
     uint32_t weight;
-    uint32_t slots;            /* requests it runs at once; 0: not known */
-    uint32_t window;           /* granted */
-    uint32_t in_flight;        /* requests there */
-    uint64_t service_us;       /* average time in the application; 0: not known */
-    uint64_t up_since_us;      /* clock.h; 0: not up */
+    uint32_t slots;       /* requests it runs at once; 0: not known */
+    uint32_t running;     /* requests it runs, of all its links; of its last LOAD */
+    uint32_t window;      /* granted */
+    uint32_t in_flight;   /* requests there */
+    uint64_t service_us;  /* average time in the application; 0: not known */
+    uint64_t up_since_us; /* clock.h; 0: not up */
     uint64_t ejected_until_us; /* clock.h; 0: it is not */
     bool has_failed_check;
     struct backend_stats stats;

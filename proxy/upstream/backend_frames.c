@@ -144,6 +144,7 @@ static void on_hello(struct backend *b, const struct frame *f)
     b->inline_bytes = FRAME_MAX_INLINE_BODY;
     b->features = h->features;
     b->load.slots = h->slots;
+    b->running = 0;
     b->load.service_us = 0;
     b->window = 0;
     page_free(&b->page);
@@ -190,6 +191,7 @@ static void on_bye(struct backend *b, const struct frame *f)
 static void on_load(struct backend *b, const struct frame *f)
 {
     b->load.slots = f->load.slots;
+    b->running = f->load.running;
     b->load.service_us = f->load.service_us;
 }
 

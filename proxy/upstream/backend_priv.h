@@ -70,6 +70,7 @@ struct backend {
      */
     struct load load; /* in_flight: entries of the table */
     uint32_t window;  /* granted */
+    uint32_t running; /* there, of all links, by its last LOAD */
     bool is_counted;  /* in pool->up */
     struct table streams;
     struct list sent;

@@ -24,7 +24,7 @@ struct backend_settings {
     enum admin_state state;
     enum health_rule health;
     uint32_t weight; /* its share of the requests; 0: none */
-    uint32_t limit;  /* most requests at once, of all edge threads; 0: as granted */
+    uint32_t limit;  /* most requests at once; the app server keeps to it; 0: none */
 };
 
 #define BACKEND_SETTINGS ((struct backend_settings){.weight = WEIGHT_DEFAULT})

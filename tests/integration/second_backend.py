@@ -34,6 +34,7 @@ from second_stream import (
     FROM_PROXY,
     GRANT,
     HELLO,
+    LIMIT,
     LINK_KINDS,
     LOAD,
     MAX_BULK,
@@ -75,6 +76,8 @@ class Backend:
         self.peers, self.ignored = {}, set()
         self.waiting = collections.deque()
         self.running = 0
+        self.most = self.slots  # may run at once
+        self.is_above = False  # more run than a lowered limit allows
         self.dropped = 0  # frames that were normal to drop
         self.service_us = 0
         self.outgoing = collections.deque()
@@ -101,8 +104,7 @@ class Backend:
                 self.drain()
             if self.running and now_us() - last_load > LOAD_INTERVAL_MS * 1000:
                 last_load = now_us()
-                for peer in list(self.peers.values()):
-                    self.send_load(peer, 0)
+                self.send_loads()
             self.flush()
             if self.must_rebind:
                 self.rebind()
@@ -167,7 +169,7 @@ class Backend:
         if not isinstance(frame, list) or len(frame) < 2:
             raise Malformed("BAD_FRAME")
         kind = frame[0]
-        if kind > LOAD and kind % 2:
+        if kind > LIMIT and kind % 2:
             return
         if len(frame) < FROM_PROXY.get(kind, 2**32):
             raise Malformed("BAD_FRAME")
@@ -198,21 +200,41 @@ class Backend:
         window = limits.get(b"window", 262144)
         peer = Peer(identity, epoch, window, features, clock_us, slot)
         self.peers[identity] = peer
-        about = {"slots": self.slots, "pid": os.getpid(), "interface": self.interface}
+        about = {"slots": self.most, "pid": os.getpid(), "interface": self.interface}
         if self.page:
             about |= {"page": self.page.path, "page_slot": slot}
         limits = {"window": self.window, "inline": MAX_INLINE}
         us = ["app", self.instance, now_us(), self.features, limits, about]
         self.send(peer, [HELLO, epoch, 1, *us])
-        self.send(peer, [GRANT, epoch, 0 if self.is_stopping else self.grant])
+        self.send_grant(peer)
 
     def take_link_frame(self, peer, frame):
         if frame[0] == PING:
             peer.offset = min(peer.offset, now_us() - frame[3])
             self.send_load(peer, frame[2])
+        elif frame[0] == LIMIT:
+            peer.limit = frame[2]
+            self.review_limit()
         elif frame[0] == BYE:
             self.lose(peer.identity)
             self.ignored.add(peer.identity)
+
+    def review_limit(self):
+        """The lowest word of all links, and of our own."""
+        limits = [peer.limit for peer in self.peers.values() if peer.limit]
+        most = min([self.slots, *limits])
+        if most == self.most:
+            return
+        self.most = most
+        self.is_above = self.running > most
+        for peer in self.peers.values():
+            self.send_grant(peer)
+            self.send_load(peer, 0)
+        self.changed.notify_all()
+
+    def send_grant(self, peer):
+        window = min(self.grant, self.most) if self.most < self.slots else self.grant
+        self.send(peer, [GRANT, peer.epoch, 0 if self.is_stopping else window])
 
     def take_request(self, peer, frame):
         stream = Stream(self, peer, frame)
@@ -258,6 +280,7 @@ class Backend:
             peer = self.peers.pop(identity, None)
             if peer is None:
                 return
+            self.review_limit()
             peer.is_gone = True
             kept = [s for s in self.waiting if s.peer is not peer]
             self.waiting = collections.deque(kept)
@@ -274,8 +297,12 @@ class Backend:
         print("drained", flush=True)
 
     def send_load(self, peer, sequence):
-        busy = [self.running, len(self.waiting), self.service_us, self.slots]
+        busy = [self.running, len(self.waiting), self.service_us, self.most]
         self.send(peer, [LOAD, peer.epoch, sequence, now_us(), *busy])
+
+    def send_loads(self):
+        for peer in list(self.peers.values()):
+            self.send_load(peer, 0)
 
     def flush(self):
         """Frames for the same peer share messages."""
@@ -324,7 +351,7 @@ class Backend:
     def work(self):
         while True:
             with self.lock:
-                while not self.waiting:
+                while not self.waiting or self.running >= self.most:
                     self.changed.wait()
                 stream = self.waiting.popleft()
                 if stream.deadline and stream.deadline < now_us():
@@ -349,6 +376,10 @@ class Backend:
             with self.lock:
                 self.service_us = (7 * self.service_us + now_us() - began) // 8
                 self.running -= 1
+                if self.is_above and self.running <= self.most:
+                    self.is_above = False
+                    self.send_loads()
+                self.changed.notify_all()
             os.eventfd_write(self.wake, 1)
 
 

@@ -16,12 +16,12 @@ import msgpack
 README = pathlib.Path(__file__).parents[2] / "protocol" / "README.md"
 
 HELLO, GRANT, REQUEST, RESPONSE, HEAD, INFORM, BODY, WINDOW, END = range(9)
-FILE, FILED, WS, CANCEL, ABORT, RETURN, DRAIN, BYE, PING, LOAD = range(9, 19)
+FILE, FILED, WS, CANCEL, ABORT, RETURN, DRAIN, BYE, PING, LOAD, LIMIT = range(9, 20)
 
 # Fewest elements of the kinds a proxy may send.
 FROM_PROXY = {HELLO: 3, REQUEST: 16, BODY: 3, WINDOW: 3, END: 3, FILED: 3, WS: 3}
-FROM_PROXY |= {CANCEL: 3, DRAIN: 2, BYE: 3, PING: 4}
-LINK_KINDS = {HELLO, DRAIN, BYE, PING}
+FROM_PROXY |= {CANCEL: 3, DRAIN: 2, BYE: 3, PING: 4, LIMIT: 3}
+LINK_KINDS = {HELLO, DRAIN, BYE, PING, LIMIT}
 
 EXPECT, WEBSOCKET, RETRY, TRAILERS = 1, 2, 4, 8
 WS_ACCEPT, WS_TEXT, WS_BINARY, WS_CLOSE = 0, 1, 2, 8
@@ -137,6 +137,7 @@ class Peer:
         self.page_slot = page_slot
         self.streams = {}
         self.last_stream = 0
+        self.limit = 0
         self.is_gone = False
 
 

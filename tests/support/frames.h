@@ -118,6 +118,9 @@ static inline void frame_repack(struct buf *to, const struct frame *f)
     case FRAME_LOAD:
         frame_pack_load(to, f->epoch, f);
         return;
+    case FRAME_LIMIT:
+        frame_pack_limit(to, f->epoch, f->running);
+        return;
     default:
         buf_init(&headers, 0);
         headers_repack(&headers, frame_headers(f));
@@ -214,6 +217,8 @@ static inline bool frames_equal(const struct frame *a, const struct frame *b)
         return hellos_equal(&a->hello, &b->hello);
     case FRAME_GRANT:
         return a->window == b->window;
+    case FRAME_LIMIT:
+        return a->running == b->running;
     case FRAME_DRAIN:
         return true;
     case FRAME_BYE:

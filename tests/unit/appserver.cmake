@@ -3,7 +3,7 @@ if(BUILD_APPSERVER)
   # A core with C handlers, and a proxy made of a link and the codec.
   add_library(core_harness STATIC unit/appserver/core/harness.c)
   target_link_libraries(core_harness PUBLIC app_core PkgConfig::CMOCKA)
-  foreach(noun body core credit inbox loop loop_stream loop_watch outbox peer request route
+  foreach(noun body core credit inbox limit loop loop_stream loop_watch outbox peer request route
       sleeper worker ws ws_close)
     add_unit_test(appserver/core/test_${noun} LIBS core_harness)
     set_tests_properties(appserver/core/test_${noun} PROPERTIES ENVIRONMENT

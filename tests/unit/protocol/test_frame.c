@@ -239,6 +239,7 @@ static const struct expected EXPECTED[] = {
                .service_us = 850,
                .slots = 16}},
      {{0}}},
+    {"limit", {.kind = FRAME_LIMIT, .epoch = EPOCH, .running = 8}, {{0}}},
 };
 
 enum { EXPECTED_COUNT = sizeof EXPECTED / sizeof EXPECTED[0] };

@@ -132,6 +132,8 @@ static void draw_link_frame(struct frame *f)
         draw_hello(&f->hello);
     else if (f->kind == FRAME_GRANT)
         f->window = (uint32_t)draw_uint(UINT32_MAX);
+    else if (f->kind == FRAME_LIMIT)
+        f->running = (uint32_t)draw_uint(UINT32_MAX);
     else if (f->kind == FRAME_BYE)
         f->stop.text = draw_text(FRAME_MAX_STRING);
     else if (f->kind == FRAME_PING || f->kind == FRAME_LOAD)

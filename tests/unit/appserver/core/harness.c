@@ -377,6 +377,8 @@ static bool note_link_frame(struct proxy *p, const struct frame *f)
     case FRAME_LOAD:
         p->loads++;
         p->load_sequence = f->load.sequence;
+        p->load_running = f->load.running;
+        p->load_slots = f->load.slots;
         break;
     case FRAME_DRAIN:
         p->draining = true;

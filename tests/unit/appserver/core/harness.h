@@ -71,7 +71,8 @@ struct proxy {
     char page[128];
     uint32_t window;
     unsigned grants, loads;
-    uint64_t load_sequence; /* of the last */
+    uint64_t load_sequence; /* of the last, as the next two */
+    uint32_t load_running, load_slots;
     bool draining, bye;
     char bye_reason[32];
 };

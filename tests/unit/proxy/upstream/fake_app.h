@@ -133,6 +133,9 @@ static inline void app_note(struct app *app, const struct frame *f, struct slice
     case FRAME_WINDOW:
         s->bytes = f->bytes;
         break;
+    case FRAME_LIMIT:
+        s->bytes = f->running;
+        break;
     case FRAME_CANCEL:
         s->reason = f->stop.reason;
         break;

@@ -47,6 +47,71 @@ static void nothing_is_sent_before_the_hello_is_answered(void **state)
     end(&f, &a);
 }
 
+static void set_limit(struct fixture *f, uint32_t limit)
+{
+    struct backend_settings settings = BACKEND_SETTINGS;
+    settings.limit = limit;
+    assert_true(pool_set(f->pool, "b0", &settings));
+}
+
+static void expect_limit(struct fixture *f, uint32_t count, uint32_t limit)
+{
+    struct app *app = &f->apps[0];
+    UNTIL(f, app->count == count);
+    assert_int_equal(app->seen[count - 1].kind, FRAME_LIMIT);
+    assert_int_equal(app->seen[count - 1].bytes, limit);
+}
+
+static void a_limit_is_told_right_behind_hello_and_when_it_changes(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 10);
+    fixture_bind(&f, 0, 0); /* does not answer */
+    fixture_add(&f, 0);
+    set_limit(&f, 3);
+    struct app *app = &f.apps[0];
+    expect_limit(&f, 1, 3);
+    assert_int_equal(app->hellos, 1);
+    assert_int_equal(app->messages, 1);
+    set_limit(&f, 5);
+    expect_limit(&f, 2, 5);
+    app->window = 9;
+    app_say_hello(app);
+    UNTIL(&f, pool_up(f.pool) == 1);
+    set_limit(&f, 0);
+    expect_limit(&f, 3, 0);
+    set_limit(&f, 0);
+    fixture_settle(&f);
+    assert_int_equal(app->count, 3);
+    /* The window is the app server's to say. */
+    set_limit(&f, 1);
+    struct asker a[2];
+    ask(&f, &a[0], "GET");
+    ask(&f, &a[1], "GET");
+    UNTIL(&f, app->count == 6);
+    asker_fini(&a[1]);
+    end(&f, &a[0]);
+}
+
+static void the_next_process_hears_of_the_limit_at_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 10);
+    fixture_up(&f, 0, 4);
+    set_limit(&f, 2);
+    expect_limit(&f, 1, 2);
+    struct app *app = &f.apps[0];
+    app->messages = 0;
+    link_free(&app->link);
+    fixture_bind(&f, 0, 4);
+    UNTIL(&f, app->hellos == 2 && app->count == 2);
+    assert_int_equal(app->messages, 1);
+    expect_limit(&f, 2, 2);
+    fixture_fini(&f);
+}
+
 static void a_greeting_that_is_not_answered_is_tried_again(void **state)
 {
     (void)state;
@@ -291,6 +356,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_state_is_left_only_as_the_table_says),
+        cmocka_unit_test(a_limit_is_told_right_behind_hello_and_when_it_changes),
+        cmocka_unit_test(the_next_process_hears_of_the_limit_at_once),
         cmocka_unit_test(nothing_is_sent_before_the_hello_is_answered),
         cmocka_unit_test(a_greeting_that_is_not_answered_is_tried_again),
         cmocka_unit_test(another_version_is_refused_with_bye),
