@@ -57,9 +57,9 @@ bool admin_sum_backend_of(const struct operation *op,
         bool is_linked = one->state >= BACKEND_UP;
         v->settings = one->settings;
         sum.edges++;
-        sum.edges_above += is_linked && one->settings.limit != 0 &&
-                           (one->slots > one->settings.limit ||
-                            one->running > one->settings.limit);
+        sum.edges_above +=
+            is_linked && one->settings.limit != 0 &&
+            (one->slots > one->settings.limit || one->running > one->settings.limit);
         sum.edges_up +=
             one->state == BACKEND_UP && one->window > 0 && !one->has_failed_check;
         sum.edges_failed += one->has_failed_check;
