@@ -23,6 +23,7 @@ enum {
     CONTEXT_MAGIC = 0x4c4e4b43,
     LINK_MAGIC = 0x4c494e4b,
     SOCKETS_PER_LINK = 3,   /* its own and both ends of its monitor */
+    CURVE_OVERHEAD = 64,    /* name, nonce, flags and MAC: 33 */
     ROUTING_ID_BYTES = 5,   /* a zero and 32 bits: what ROUTER makes up for its peers */
     HIGH_WATER_MARK = 1000, /* messages; never met, credit stays far below */
     LINES_HIGH_WATER_MARK = 64,
@@ -36,23 +37,17 @@ enum {
     HEARTBEAT_TTL_MS = 20 * 1000,
 };
 
-struct link_context {
-    uint32_t magic;
-    void *zmq;
-};
-
 static_assert(sizeof(zmq_msg_t) == sizeof(((struct link_message *)0)->storage[0]),
               "link_message.storage holds two zmq_msg_t");
 static_assert(_Alignof(zmq_msg_t) <= _Alignof(struct link_message),
               "link_message.storage is aligned for zmq_msg_t");
 
-enum role { ROLE_CONNECT, ROLE_BIND };
-
 static enum err open_link(struct link_context *context,
                           const char *text,
                           enum link_policy policy,
-                          enum role role,
+                          enum link_shape shape,
                           enum link_cargo cargo,
+                          const struct guard *guard,
                           struct link **ret_link);
 static struct link *new_link(struct link_context *context, enum link_shape shape);
 static bool set_options(struct link *l, const struct endpoint *e);
@@ -78,6 +73,8 @@ struct link_context *link_context_new(unsigned sockets)
     struct link_context *c = mem_zalloc(sizeof *c);
     c->magic = CONTEXT_MAGIC;
     c->zmq = zmq_ctx_new();
+    list_init(&c->guarded);
+    ASSERT(pthread_mutex_init(&c->lock, NULL) == 0);
     /* Fails only when descriptors or memory are out before anything has begun. */
     ASSERT(c->zmq != NULL);
     int limit = zmq_ctx_get(c->zmq, ZMQ_SOCKET_LIMIT);
@@ -99,6 +96,8 @@ void link_context_free(struct link_context **context_p)
     *context_p = NULL;
     CHECK_OBJ(c, CONTEXT_MAGIC);
     c->magic = 0;
+    zap_free(&c->zap);
+    (void)pthread_mutex_destroy(&c->lock);
     while (zmq_ctx_term(c->zmq) != 0 && errno == EINTR)
         ;
     mem_free(&c);
@@ -109,7 +108,8 @@ enum err link_connect(struct link_context *context,
                       enum link_policy policy,
                       struct link **ret_link)
 {
-    return open_link(context, endpoint, policy, ROLE_CONNECT, CARGO_FRAMES, ret_link);
+    return open_link(context, endpoint, policy, LINK_DEALER, CARGO_FRAMES,
+                     &(struct guard){0}, ret_link);
 }
 
 enum err link_bind(struct link_context *context,
@@ -117,7 +117,8 @@ enum err link_bind(struct link_context *context,
                    enum link_policy policy,
                    struct link **ret_link)
 {
-    return open_link(context, endpoint, policy, ROLE_BIND, CARGO_FRAMES, ret_link);
+    return open_link(context, endpoint, policy, LINK_ROUTER, CARGO_FRAMES,
+                     &(struct guard){0}, ret_link);
 }
 
 enum err link_connect_lines(struct link_context *context,
@@ -125,7 +126,8 @@ enum err link_connect_lines(struct link_context *context,
                             enum link_policy policy,
                             struct link **ret_link)
 {
-    return open_link(context, endpoint, policy, ROLE_CONNECT, CARGO_LINES, ret_link);
+    return open_link(context, endpoint, policy, LINK_DEALER, CARGO_LINES,
+                     &(struct guard){0}, ret_link);
 }
 
 enum err link_bind_lines(struct link_context *context,
@@ -133,7 +135,32 @@ enum err link_bind_lines(struct link_context *context,
                          enum link_policy policy,
                          struct link **ret_link)
 {
-    return open_link(context, endpoint, policy, ROLE_BIND, CARGO_LINES, ret_link);
+    return open_link(context, endpoint, policy, LINK_ROUTER, CARGO_LINES,
+                     &(struct guard){0}, ret_link);
+}
+
+enum err link_bind_secure(struct link_context *context,
+                          const char *endpoint,
+                          enum zap_domain domain,
+                          struct link **ret_link)
+{
+    ASSERT(context->keys != NULL);
+    struct guard guard = {.is_on = true, .domain = domain, .context = context};
+    return open_link(context, endpoint, LINK_INSECURE, LINK_ROUTER,
+                     domain == ZAP_CONTROL ? CARGO_LINES : CARGO_FRAMES, &guard,
+                     ret_link);
+}
+
+enum err link_connect_secure(struct link_context *context,
+                             const char *endpoint,
+                             enum link_cargo cargo,
+                             const struct key_pair *own,
+                             const char *server_key,
+                             struct link **ret_link)
+{
+    struct guard guard = {.is_on = true, .own = own, .server_key = server_key};
+    return open_link(context, endpoint, LINK_INSECURE, LINK_DEALER, cargo, &guard,
+                     ret_link);
 }
 
 void link_pair_new(struct link_context *context,
@@ -273,14 +300,17 @@ link_send(struct link *link, uint32_t peer, struct slice frames, struct slice bu
 bool link_next_event(struct link *link, struct link_event *ret_event)
 {
     CHECK_OBJ(link, LINK_MAGIC);
+    if (link->guard.nudge_fd >= 0)
+        guard_review(link);
     return link->monitor.socket != NULL && monitor_next(&link->monitor, ret_event);
 }
 
 static enum err open_link(struct link_context *context,
                           const char *text,
                           enum link_policy policy,
-                          enum role role,
+                          enum link_shape shape,
                           enum link_cargo cargo,
+                          const struct guard *guard,
                           struct link **ret_link)
 {
     CHECK_OBJ(context, CONTEXT_MAGIC);
@@ -290,15 +320,19 @@ static enum err open_link(struct link_context *context,
     struct endpoint e;
     failed = endpoint_parse(text, &e);
     ASSERT(failed == ERR_NONE);
+    if (guard->is_on && e.transport != TRANSPORT_TCP)
+        return ERR_BAD_ENDPOINT;
 
-    struct link *l = new_link(context, role == ROLE_BIND ? LINK_ROUTER : LINK_DEALER);
+    struct link *l = new_link(context, shape);
     if (l == NULL)
         return ERR_SYSTEM;
     l->cargo = cargo;
-    if (!set_options(l, &e) ||
+    l->guard = *guard;
+    l->guard.nudge_fd = -1;
+    if (!set_options(l, &e) || (guard->is_on && !guard_set_options(l)) ||
         (e.transport != TRANSPORT_INPROC &&
          !monitor_init(&l->monitor, context->zmq, l)) ||
-        !attach(l, text, &e)) {
+        (guard->is_on && !guard_init(l)) || !attach(l, text, &e)) {
         int failure = errno;
         close_socket(l);
         errno = failure;
@@ -321,6 +355,7 @@ static struct link *new_link(struct link_context *context, enum link_shape shape
     if (socket == NULL)
         return NULL;
     struct link *l = mem_zalloc(sizeof *l);
+    l->guard.nudge_fd = -1;
     l->magic = LINK_MAGIC;
     l->shape = shape;
     l->socket = socket;
@@ -335,6 +370,8 @@ static bool set_options(struct link *l, const struct endpoint *e)
     bool is_bound = l->shape == LINK_ROUTER, has_lines = l->cargo == CARGO_LINES;
     int64_t max_bytes = has_lines ? LINK_MAX_LINES : FRAME_MAX_MESSAGE;
     int high_water_mark = has_lines ? LINES_HIGH_WATER_MARK : HIGH_WATER_MARK;
+    /* A message of CURVE is longer than what is in it. */
+    max_bytes += l->guard.is_on ? CURVE_OVERHEAD : 0;
     bool ok =
         set_option(l->socket, ZMQ_LINGER, is_bound ? BOUND_LINGER_MS : 0) &&
         set_option(l->socket, ZMQ_SNDHWM, high_water_mark) &&
@@ -387,6 +424,7 @@ static bool set_option(void *socket, int option, int value)
 
 static void close_socket(struct link *l)
 {
+    guard_fini(l);
     listener_close(&l->listener);
     monitor_fini(&l->monitor, l->socket);
     (void)zmq_close(l->socket);
@@ -478,9 +516,14 @@ static bool read_peer(struct link *l, zmq_msg_t *id, struct link_message *m)
     if (l->monitor.socket == NULL)
         return true;
     struct connection *c = monitor_find(&l->monitor, m->peer);
-    if (c == NULL)
-        c = monitor_admit(&l->monitor, m->peer, zmq_msg_get(part_of(m, 0), ZMQ_SRCFD));
-    if (c == NULL)
+    if (c == NULL) {
+        zmq_msg_t *part = part_of(m, 0);
+        c = monitor_admit(&l->monitor, m->peer, zmq_msg_get(part, ZMQ_SRCFD));
+        if (c != NULL && l->guard.is_on &&
+            !guard_admits(l, c, zmq_msg_gets(part, "User-Id")))
+            return false;
+    }
+    if (c == NULL || (l->guard.is_on && c->guest == NULL))
         return false;
     m->source_fd = c->fd;
     return l->cargo == CARGO_LINES || c->has_greeted || greets(c, m->frames);

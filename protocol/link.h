@@ -19,6 +19,8 @@
 #include "protocol/base/check.h"
 #include "protocol/base/error.h"
 #include "protocol/base/slice.h"
+#include "protocol/keys.h"
+#include "protocol/zap.h"
 
 /* A ZeroMQ context: one I/O thread, ZMQ_MAX_SOCKETS raised to `sockets`. Make it after
  * fork, free it after its links. Links of one process meet over inproc:// only within
@@ -56,6 +58,39 @@ MUST_CHECK enum err link_bind_lines(struct link_context *context,
                                     const char *endpoint,
                                     enum link_policy policy,
                                     struct link **ret_link);
+
+enum link_cargo { CARGO_FRAMES, CARGO_LINES };
+
+/* ---- with keys: CURVE, which encrypts and proves both ends; tcp:// only ---- */
+
+/* The context admits peers by these keys (borrowed, outlives it), and its bound links
+ * use them. `reread_fd` and `events` are zap.h's. Once. ERR_SYSTEM: errno. */
+MUST_CHECK enum err link_context_use_keys(struct link_context *context,
+                                          struct keys *keys,
+                                          int reread_fd,
+                                          const struct zap_events *events);
+/* After keys_reload: connections whose key is not admitted any more are closed by their
+ * links, which then say DOWN. Any thread. */
+void link_context_keys_changed(struct link_context *context);
+
+/* As link_bind for ZAP_APP, as link_bind_lines for ZAP_CONTROL; admits who
+ * zap_domain_admits. */
+MUST_CHECK enum err link_bind_secure(struct link_context *context,
+                                     const char *endpoint,
+                                     enum zap_domain domain,
+                                     struct link **ret_link);
+/* As link_connect or link_connect_lines, to whoever holds the secret half of
+ * `server_key`. Needs no keys of the context. */
+MUST_CHECK enum err link_connect_secure(struct link_context *context,
+                                        const char *endpoint,
+                                        enum link_cargo cargo,
+                                        const struct key_pair *own,
+                                        const char *server_key,
+                                        struct link **ret_link);
+/* Who the sender of a message is. NULL: the link has no keys, or there is no such peer.
+ * Holds until the link is called again. */
+const struct key_user *link_peer_user(const struct link *link, uint32_t peer);
+
 /* Checks the form and the policy only. */
 MUST_CHECK enum err link_check_endpoint(const char *endpoint, enum link_policy policy);
 bool link_endpoint_is_local(const char *endpoint); /* ipc:// or inproc:// */
@@ -104,6 +139,8 @@ void link_message_move(struct link_message *to, struct link_message *from);
 MUST_CHECK enum err
 link_send(struct link *link, uint32_t peer, struct slice frames, struct slice bulk);
 
+enum { LINK_ADDRESS = 48 };
+
 /* What became of connections.
  *
  * Connecting link. UP: usable, the handshake is done; say HELLO now. DOWN: gone; what
@@ -118,10 +155,20 @@ link_send(struct link *link, uint32_t peer, struct slice frames, struct slice bu
  * UNREACHABLE: nobody took the connection; it is tried again. Of a connecting link for
  * lines only. */
 enum link_event_kind { LINK_UP, LINK_DOWN, LINK_REFUSED, LINK_UNREACHABLE };
+enum link_refusal {
+    REFUSAL_BROKEN,    /* the connection ended, or what came was no handshake; also what
+                          a secure connecting link sees of a peer with another key */
+    REFUSAL_MECHANISM, /* one end has keys, the other has none */
+    REFUSAL_KEY,       /* a secure bound link: the peer takes it for another one's */
+    REFUSAL_DENIED,    /* the bound end does not admit the other's key */
+};
 struct link_event {
     enum link_event_kind kind;
-    int fd;        /* of the connection; reused by the kernel after DOWN */
-    uint32_t peer; /* DOWN of a bound link; 0: it never sent a message */
+    int fd;                     /* of the connection; reused by the kernel after DOWN */
+    uint32_t peer;              /* DOWN of a bound link; 0: it never sent a message */
+    enum link_refusal refusal;  /* of REFUSED */
+    char address[LINK_ADDRESS]; /* of REFUSED of a bound link: whose, e.g.
+                                    "192.0.2.7"; empty: not known */
 };
 MUST_CHECK bool link_next_event(struct link *link, struct link_event *ret_event);
 

@@ -6,7 +6,9 @@
  * once. On a bound link the two are matched here, once per connection: the reports that
  * precede a peer's first message are read before the message is believed, so that a
  * DOWN always names the peer that is gone and nothing of that peer comes after. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,8 +38,12 @@ static void on_connecting_report(struct monitor *m, unsigned event, int fd);
 static struct connection *find_fd(const struct monitor *m, int fd);
 static void add_connection(struct monitor *m, int fd);
 static void drop_connection(struct monitor *m, struct connection *c);
+static void name_remote(int fd, char ret_address[LINK_ADDRESS]);
+static enum link_refusal refusal_of(unsigned event, int value);
 static void
 push_event(struct monitor *m, enum link_event_kind kind, int fd, uint32_t peer);
+static void
+push_refusal(struct monitor *m, enum link_refusal refusal, const char *address);
 
 bool monitor_init(struct monitor *m, void *context, struct link *link)
 {
@@ -78,6 +84,8 @@ void monitor_fini(struct monitor *m, void *socket)
         (void)zmq_socket_monitor(socket, NULL, 0);
         (void)zmq_close(m->socket);
     }
+    for (size_t i = 0; i < m->connection_count; i++)
+        mem_free(&m->connections[i].guest);
     mem_free(&m->connections);
     mem_free(&m->events);
     *m = MONITOR_NONE;
@@ -98,8 +106,11 @@ struct connection *monitor_admit(struct monitor *m, uint32_t peer, int fd)
             return NULL;
         push_event(m, LINK_DOWN, fd, c->peer);
         set_look_ahead(m, true);
+        mem_free(&c->guest);
+        c->has_greeted = false;
     }
-    *c = (struct connection){.fd = fd, .has_peer = true, .peer = peer};
+    c->has_peer = true;
+    c->peer = peer;
     return c;
 }
 
@@ -207,14 +218,36 @@ static void on_bound_report(struct monitor *m, unsigned event, int fd)
         add_connection(m, fd);
         break;
     case ZMQ_EVENT_DISCONNECTED:
+        if (m->is_refused)
+            push_refusal(m, m->refusal, c == NULL ? "" : c->address);
+        m->is_refused = false;
         if (c != NULL)
             drop_connection(m, c);
         break;
     default:
-        if ((event & HANDSHAKE_FAILED) != 0)
-            push_event(m, LINK_REFUSED, -1, 0);
+        if ((event & HANDSHAKE_FAILED) == 0)
+            break;
+        /* Its descriptor comes with the next report, which ZeroMQ makes at once, unless
+         * the peer is told first why it is not let in. */
+        m->refusal = refusal_of(event, fd);
+        if (m->refusal == REFUSAL_DENIED)
+            push_refusal(m, m->refusal, "");
+        else
+            m->is_refused = true;
         break;
     }
+}
+
+/* `value`: of the event. */
+static enum link_refusal refusal_of(unsigned event, int value)
+{
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+        return REFUSAL_DENIED;
+    if (event != ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
+        return REFUSAL_BROKEN;
+    return value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH ? REFUSAL_MECHANISM
+           : value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC    ? REFUSAL_KEY
+                                                               : REFUSAL_BROKEN;
 }
 
 static void on_connecting_report(struct monitor *m, unsigned event, int fd)
@@ -238,7 +271,7 @@ static void on_connecting_report(struct monitor *m, unsigned event, int fd)
         break;
     default:
         if ((event & HANDSHAKE_FAILED) != 0)
-            push_event(m, LINK_REFUSED, -1, 0);
+            push_refusal(m, refusal_of(event, fd), "");
         break;
     }
 }
@@ -259,13 +292,35 @@ static void add_connection(struct monitor *m, int fd)
         m->connections =
             mem_realloc(m->connections, m->connection_cap * sizeof *m->connections);
     }
-    m->connections[m->connection_count++] = (struct connection){.fd = fd};
+    struct connection *c = &m->connections[m->connection_count++];
+    *c = (struct connection){.fd = fd};
+    name_remote(fd, c->address);
     push_event(m, LINK_UP, fd, 0);
+}
+
+/* Empty: gone already, or not over tcp://. */
+static void name_remote(int fd, char ret_address[LINK_ADDRESS])
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+        struct sockaddr_storage room;
+    } a = {.room = {0}};
+    socklen_t length = sizeof a;
+    ret_address[0] = '\0';
+    if (getpeername(fd, &a.any, &length) != 0)
+        return;
+    if (a.any.sa_family == AF_INET)
+        (void)inet_ntop(AF_INET, &a.v4.sin_addr, ret_address, LINK_ADDRESS);
+    else if (a.any.sa_family == AF_INET6)
+        (void)inet_ntop(AF_INET6, &a.v6.sin6_addr, ret_address, LINK_ADDRESS);
 }
 
 static void drop_connection(struct monitor *m, struct connection *c)
 {
     push_event(m, LINK_DOWN, c->fd, c->peer);
+    mem_free(&c->guest);
     *c = m->connections[--m->connection_count];
 }
 
@@ -278,4 +333,13 @@ push_event(struct monitor *m, enum link_event_kind kind, int fd, uint32_t peer)
     }
     m->events[m->event_count++] =
         (struct link_event){.kind = kind, .fd = fd, .peer = peer};
+}
+
+static void
+push_refusal(struct monitor *m, enum link_refusal refusal, const char *address)
+{
+    push_event(m, LINK_REFUSED, -1, 0);
+    struct link_event *e = &m->events[m->event_count - 1];
+    e->refusal = refusal;
+    (void)snprintf(e->address, sizeof e->address, "%s", address);
 }

@@ -3,12 +3,24 @@
 #ifndef PROTOCOL_LINK_PRIV_H
 #define PROTOCOL_LINK_PRIV_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
+#include "protocol/base/queue.h"
 #include "protocol/link.h"
+
+struct link_context {
+    uint32_t magic;
+    void *zmq;
+    struct keys *keys; /* borrowed; NULL: none */
+    struct zap *zap;
+    pthread_mutex_t lock;
+    struct list guarded; /* bound links with keys, by guard.node; under the lock */
+};
 
 enum transport { TRANSPORT_IPC, TRANSPORT_TCP, TRANSPORT_INPROC };
 
@@ -32,12 +44,21 @@ listener_open(const char *path, struct listener *ret_listener, int *ret_fd);
 /* Removes the file unless somebody else has taken the path over since. */
 void listener_close(struct listener *listener);
 
+/* Whom a key has let in. */
+struct guest {
+    struct key_user user;
+    struct sockaddr_storage address; /* the remote one */
+    socklen_t address_length;
+};
+
 /* A connection of a bound link. Its peer is known from its first message on. */
 struct connection {
     int fd;
     bool has_peer;
     bool has_greeted; /* HELLO came */
     uint32_t peer;
+    struct guest *guest; /* owned; of a link with keys, from the first message on */
+    char address[LINK_ADDRESS]; /* tcp:// */
 };
 
 /* Tells what became of connections. Events are read from ZeroMQ in their order into
@@ -51,6 +72,8 @@ struct monitor {
     bool is_bound;
     bool is_up;       /* connecting link: between UP and DOWN */
     int connected_fd; /* connecting link: the last connection made */
+    bool is_refused;  /* bound link: the next connection to end was refused */
+    enum link_refusal refusal;
     struct connection *connections;
     size_t connection_count, connection_cap;
     struct link_event *events;
@@ -61,8 +84,19 @@ struct monitor {
     ((struct monitor){                                                                 \
         .socket_fd = -1, .wait_fd = -1, .look_ahead_fd = -1, .connected_fd = -1})
 
+/* What a link does about keys. */
+struct guard {
+    bool is_on;
+    enum zap_domain domain; /* of a bound link */
+    const struct key_pair *own;
+    const char *server_key;       /* of a connecting one */
+    struct link_context *context; /* a bound one's, which knows it by `node` */
+    struct node node;
+    int nudge_fd; /* eventfd, below monitor.wait_fd: the keys have changed; -1: none */
+    uint64_t seen_version; /* of the keys */
+};
+
 enum link_shape { LINK_DEALER, LINK_ROUTER, LINK_PAIR };
-enum link_cargo { CARGO_FRAMES, CARGO_LINES };
 
 struct link {
     uint32_t magic;
@@ -72,7 +106,20 @@ struct link {
     int fd;
     struct monitor monitor;
     struct listener listener;
+    struct guard guard;
 };
+
+/* ---- link_guard.c ---- */
+/* Before the socket is bound or connected. False: errno. */
+MUST_CHECK bool guard_set_options(struct link *l);
+/* After monitor_init. False: errno. */
+MUST_CHECK bool guard_init(struct link *l);
+void guard_fini(struct link *l);
+/* The first message of a connection came, with this User-Id (NULL: none). False: it is
+ * not admitted, or not any more; its connection ends. */
+MUST_CHECK bool guard_admits(struct link *l, struct connection *c, const char *user_id);
+/* Ends the connections of keys that were taken off the list meanwhile. */
+void guard_review(struct link *l);
 
 /* Before the socket is bound or connected, so that no event is missed. False: errno. */
 MUST_CHECK bool monitor_init(struct monitor *m, void *context, struct link *link);

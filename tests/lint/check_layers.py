@@ -57,7 +57,7 @@ INCLUDES = [
 # A library and the only places that know it.
 LIBRARIES = [
     (r"Python\.h$", r"appserver/(interp|wsgi|asgi)/|tests/"),
-    (r"zmq\.h$", r"protocol/link|tests/"),
+    (r"zmq\.h$", r"protocol/(link|zap|key\.c)|tests/"),
     (r"msgpack", r"protocol/(hello|frame)|tests/"),
     (
         r"event2/",

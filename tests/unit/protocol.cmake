@@ -14,6 +14,11 @@ add_unit_test(protocol/test_frame_unpack LIBS protocol)
 add_unit_test(protocol/test_header_names LIBS protocol)
 add_unit_test(protocol/test_hello LIBS protocol PkgConfig::MSGPACK)
 add_unit_test(protocol/test_window LIBS protocol)
+add_unit_test(protocol/test_allow_list LIBS protocol)
+add_unit_test(protocol/test_key LIBS protocol)
+add_unit_test(protocol/test_keys LIBS protocol)
+add_unit_test(protocol/test_quiet LIBS protocol)
+add_unit_test(protocol/test_zap LIBS protocol)
 
 # Run by hand, from an optimized build (preset release).
 add_executable(bench_frame EXCLUDE_FROM_ALL bench/micro/bench_frame.c)
