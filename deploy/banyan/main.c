@@ -10,6 +10,7 @@
 #include "deploy/banyan/admin.h"
 #include "deploy/banyan/ping.h"
 #include "deploy/banyan/serve.h"
+#include "deploy/banyan/top.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -18,6 +19,7 @@ static const struct {
     int (*run)(int argc, char **argv); /* argv[0] is the verb */
 } VERBS[] = {
     {"serve", "serve a Python web application on this machine", serve_main},
+    {"top", "pools and app servers of running proxies, live", top_main},
 };
 
 static void keep_standard_descriptors(void);

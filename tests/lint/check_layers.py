@@ -68,6 +68,8 @@ LIBRARIES = [
     (r"openssl/", r"proxy/http/ws_handshake|tests/"),
     (r"cyaml\.h$", r"proxy/config/raw|tests/"),
     (r"^yaml\.h$", r"proxy/config/marks|tests/"),
+    (r"jansson\.h$", r"deploy/banyan/top_table|tests/"),
+    (r"curses\.h$", r"deploy/banyan/top_screen|tests/"),
     (r"cmocka\.h$", r"tests/"),
 ]
 
@@ -83,6 +85,7 @@ TESTED_BY = {
     r"appserver/core/(inbox|reader|watch)\.c": "tests/unit/appserver/core",
     r"deploy/banyan/(admin|talk)\.c": "tests/integration/test_admin.py",
     r"deploy/banyan/channel\.c": "tests/integration/test_remote.py",
+    r"deploy/banyan/(top|top_screen)\.c": "tests/integration/test_top.py",
     r"proxy/admin/verbs\.c": "tests/unit/proxy/admin/test_command.c",
     r"proxy/admin/(admin|change|client|config|metrics|metrics_page|operation|pause|remote|run|server|show|show_backends|show_clients|wait)\.c": (
         "tests/integration/test_admin.py"
