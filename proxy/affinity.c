@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Keys of requests: from an address, a header field, a cookie (RFC 6265 section 5.4:
- * name=value; name=value). */
+ * name=value; name=value). The cookie of a pool holds a backend's key in hexadecimal:
+ * every proxy that has backends of these names understands it, and it names none. */
 #include "proxy/affinity.h"
 
 #include <string.h>
@@ -64,4 +65,41 @@ uint64_t affinity_key(const struct hash_by *by,
         return affinity_cookie(head, name, &value) ? balance_key(value) : 0;
     }
     return 0;
+}
+
+enum { COOKIE_DIGITS = 16 };
+
+uint64_t affinity_read_cookie(const struct sticky *sticky,
+                              const struct request_head *head)
+{
+    struct slice value;
+    uint64_t key = 0;
+    if (!affinity_cookie(head, slice_from(sticky->name), &value) ||
+        value.len != COOKIE_DIGITS)
+        return 0;
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.ptr[i];
+        bool is_letter = c >= 'a' && c <= 'f';
+        if (!is_letter && (c < '0' || c > '9'))
+            return 0;
+        key = key << 4 | (uint64_t)(is_letter ? c - 'a' + 10 : c - '0');
+    }
+    return key;
+}
+
+void affinity_write_cookie(const struct sticky *sticky,
+                           uint64_t key,
+                           bool is_secure,
+                           struct buf *to)
+{
+    static const char *const same_site[] = {[SAME_SITE_LAX] = "Lax",
+                                            [SAME_SITE_STRICT] = "Strict",
+                                            [SAME_SITE_NONE] = "None"};
+    buf_addf(to, "%s=%0*llx; Path=/; HttpOnly; SameSite=%s", sticky->name,
+             COOKIE_DIGITS, (unsigned long long)key, same_site[sticky->same_site]);
+    if (sticky->max_age_s > 0)
+        buf_addf(to, "; Max-Age=%llu", (unsigned long long)sticky->max_age_s);
+    /* Browsers take SameSite=None from secure sites alone. */
+    if (is_secure || sticky->same_site == SAME_SITE_NONE)
+        buf_add(to, SLICE("; Secure"));
 }

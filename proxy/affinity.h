@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "protocol/base/buf.h"
 #include "protocol/base/check.h"
 #include "protocol/base/slice.h"
 #include "proxy/http/parse.h"
@@ -19,5 +20,14 @@ MUST_CHECK bool affinity_cookie(const struct request_head *head,
 uint64_t affinity_key(const struct hash_by *by,
                       const struct request_head *head,
                       struct slice client_addr);
+
+/* The key that the pool's cookie holds; 0: there is none, or it is not ours. */
+uint64_t affinity_read_cookie(const struct sticky *sticky,
+                              const struct request_head *head);
+/* The value of the Set-Cookie that names the backend with this key (load.key). */
+void affinity_write_cookie(const struct sticky *sticky,
+                           uint64_t key,
+                           bool is_secure,
+                           struct buf *to);
 
 #endif

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "protocol/base/log.h"
@@ -447,7 +446,7 @@ static void on_gone(struct client *c, enum err err)
     close_exchange(x);
 }
 
-static void on_deadline(struct deadline *d)
+void exchange_on_deadline(struct deadline *d)
 {
     struct exchange *x = NODE_OF(d, struct exchange, deadline);
     CHECK_OBJ(x, EXCHANGE_MAGIC);
@@ -491,29 +490,6 @@ void exchange_fail(struct exchange *x, enum err err, struct slice text)
     exchange_end(x, to.keep_alive ? CLIENT_KEEP_ALIVE : CLIENT_CLOSE);
 }
 
-/* ---- the exchanges of a thread ---- */
-
-struct exchanges *exchanges_new(const struct exchanges_options *options)
-{
-    struct exchanges *all = mem_zalloc(sizeof(*all));
-    all->magic = EXCHANGES_MAGIC;
-    all->options = *options;
-    list_init(&all->open);
-    list_init(&all->spare);
-    buf_init(&all->headers, 0);
-    buf_init(&all->repacked, 0);
-    const char *temp_dir = options->proxy->temp_dir;
-    if (temp_dir == NULL)
-        temp_dir = getenv("TMPDIR");
-    all->temp_dir = mem_strdup(temp_dir == NULL ? "/tmp" : temp_dir);
-    exchange_id_prefix(all);
-    for (int line = 0; line < DEADLINE_REQUEST_LINES; line++)
-        deadlines_set(options->deadlines, (enum deadline_kind)(DEADLINE_REQUEST + line),
-                      0, on_deadline);
-    all->websockets = websockets_new(all);
-    return all;
-}
-
 void exchange_free(struct exchange **exchange_p)
 {
     struct exchange *x = *exchange_p;
@@ -521,44 +497,6 @@ void exchange_free(struct exchange **exchange_p)
     x->magic = 0;
     buf_fini(&x->ticket.frame);
     mem_free(exchange_p);
-}
-
-void exchanges_free(struct exchanges **exchanges_p)
-{
-    struct exchanges *all = *exchanges_p;
-    if (all == NULL)
-        return;
-    CHECK_OBJ(all, EXCHANGES_MAGIC);
-    ASSERT(list_is_empty(&all->open));
-    struct node *n;
-    while ((n = list_pop_front(&all->spare)) != NULL) {
-        struct exchange *x = NODE_OF(n, struct exchange, node);
-        exchange_free(&x);
-    }
-    websockets_free(&all->websockets);
-    all->magic = 0;
-    buf_fini(&all->headers);
-    buf_fini(&all->repacked);
-    mem_free(&all->temp_dir);
-    mem_free(exchanges_p);
-}
-
-void exchanges_set(struct exchanges *all)
-{
-    CHECK_OBJ(all, EXCHANGES_MAGIC);
-    websockets_set(all->websockets);
-}
-
-void exchanges_stop(struct exchanges *all, double seconds)
-{
-    CHECK_OBJ(all, EXCHANGES_MAGIC);
-    websockets_stop(all->websockets, seconds);
-}
-
-void exchanges_tick(struct exchanges *all)
-{
-    CHECK_OBJ(all, EXCHANGES_MAGIC);
-    websockets_tick(all->websockets);
 }
 
 static const struct ticket_events ticket_events = {

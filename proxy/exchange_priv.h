@@ -51,8 +51,9 @@ struct exchanges {
     uint32_t id_count;
     bool has_told_hop_by_hop; /* said once */
     char id_prefix[ID_PREFIX];
+    uint64_t unix_us; /* and clock.h make Unix time */
     char *temp_dir;
-    struct buf headers, repacked; /* used within one call */
+    struct buf headers, repacked, cookie; /* used within one call */
     struct websockets *websockets;
     char scratch[FRAME_MAX_BULK];
 };
@@ -76,6 +77,7 @@ void exchange_end(struct exchange *x, enum client_after after);
 void exchange_cut(struct exchange *x, enum err err, enum client_cut how);
 void exchange_set_state(struct exchange *x, enum exchange_state state);
 void exchange_free(struct exchange **exchange_p);
+void exchange_on_deadline(struct deadline *d);
 
 /* exchange_record.c */
 void exchange_id_prefix(struct exchanges *all);
@@ -83,13 +85,14 @@ void exchange_id_prefix(struct exchanges *all);
 void exchange_pack(struct exchange *x,
                    const struct client_request *r,
                    const struct exchange_body *body);
-/* The same request with another body, and deadlines from now. */
+/* The same request with another body, and deadlines and queue time from now. */
 void exchange_pack_again(struct exchange *x, const struct exchange_body *body);
 /* Keeps of the frame only what the log and the access log will want. */
 void exchange_keep_record(struct exchange *x);
 /* The value of a field of the request; lives as long as the frame. */
 struct slice exchange_header(const struct exchange *x, uint8_t number);
 uint64_t exchange_deadline(const struct exchange *x); /* from now; 0: none */
+/* Good until the next call for any exchange. */
 struct response_to exchange_response_to(const struct exchange *x);
 /* Body bytes of the page that stands in `out` from `start` on. */
 size_t exchange_page_bytes(struct slice out, size_t start);

@@ -56,9 +56,16 @@ void exchange_pack(struct exchange *x,
     hop_client(r->head, r->rules, peer, &all->options.proxy->trusted, &client);
     const struct hash_by *by = x->site == NULL ? NULL : pool_wants_key(x->site->pool);
     x->ticket.key = by == NULL ? 0 : affinity_key(by, r->head, client.client_addr);
+    const struct sticky *sticky = x->site == NULL ? NULL : pool_sticky(x->site->pool);
+    x->ticket.sticks_to = sticky == NULL ? 0 : affinity_read_cookie(sticky, r->head);
     struct slice id = client.id.len > 0 ? client.id : make_id(x);
     buf_clear(&all->headers);
-    hop_headers(r->head, r->rules, peer, &client, id, &all->headers);
+    struct hop_own own = {
+        .id = id,
+        .cookie = slice_from(sticky == NULL ? "" : sticky->name),
+        .start_us = x->upload.mode == UPLOAD_GATHER ? 0 : x->begun_us + all->unix_us,
+    };
+    hop_headers(r->head, r->rules, peer, &client, &own, &all->headers);
 
     struct frame_request f = {
         .flags = (x->ticket.expects ? REQUEST_EXPECT : 0u) |
@@ -104,9 +111,15 @@ void exchange_pack_again(struct exchange *x, const struct exchange_body *body)
     struct header_writer w;
     struct header h;
     buf_clear(&all->headers);
+    bool has_start = false;
     header_begin(&w, &all->headers);
-    while (header_next(&it, &h))
+    while (header_next(&it, &h)) {
         header_put(&w, h.number, h.name, h.value);
+        has_start |= h.number == HEADER_X_REQUEST_START;
+    }
+    f.queued_us = deadlines_now(all->options.deadlines);
+    if (!has_start)
+        hop_put_start(&w, f.queued_us + all->unix_us);
     header_end(&w);
 
     f.body_form = body->form;
@@ -155,6 +168,20 @@ struct slice exchange_header(const struct exchange *x, uint8_t number)
 
 /* ---- answers ---- */
 
+/* For the next time, unless the client has it already. */
+static struct slice make_cookie(const struct exchange *x)
+{
+    const struct sticky *sticky = x->site == NULL ? NULL : pool_sticky(x->site->pool);
+    uint64_t key = x->ticket.went_to;
+    struct frame_request f;
+    if (sticky == NULL || key == 0 || key == x->ticket.sticks_to || !unpack_own(x, &f))
+        return (struct slice){0};
+    struct buf *to = &x->all->cookie;
+    buf_clear(to);
+    affinity_write_cookie(sticky, key, slice_eq(f.scheme, SLICE("https")), to);
+    return buf_slice(to);
+}
+
 struct response_to exchange_response_to(const struct exchange *x)
 {
     return (struct response_to){
@@ -164,6 +191,7 @@ struct response_to exchange_response_to(const struct exchange *x)
         .takes_trailers = x->takes_trailers,
         .date = client_date(x->client),
         .server = SLICE("banyan"),
+        .cookie = make_cookie(x),
     };
 }
 

@@ -13,6 +13,7 @@
 #include "protocol/frame.h"
 #include "protocol/link.h"
 #include "proxy/bind.h"
+#include "proxy/options_priv.h"
 
 enum { MOST_DEFAULT_THREADS = 4 };
 
@@ -63,6 +64,18 @@ static const struct option_row rows[] = {
      "which app server is next: least_load, round_robin or hash"},
     {"hash-by", 0, OPTION_TEXT, ROW(hash_by), "WHAT", "address", 0, 0, NULL,
      "--balance hash keeps together: the client's address, header:NAME or cookie:NAME"},
+    {"sticky", 0, OPTION_TEXT, ROW(sticky), "NAME", NULL, 0, 0, NULL,
+     "set a cookie of this name, which takes a client back to the app server it was "
+     "at; "
+     "default: none"},
+    {"sticky-wait", 0, OPTION_SECONDS, ROW(sticky_wait_s), "SECONDS", "5", 0, 86400,
+     NULL,
+     "how long a request waits for that app server while it is busy; then any other "
+     "takes it"},
+    {"sticky-ttl", 0, OPTION_SECONDS, ROW(sticky_ttl_s), "SECONDS", "0", 0, 34560000,
+     NULL, "Max-Age of that cookie; 0: until the browser is closed"},
+    {"sticky-same-site", 0, OPTION_TEXT, ROW(sticky_same_site), "WHEN", "lax", 0, 0,
+     NULL, "SameSite of that cookie: lax, strict or none"},
     {"max-queue", 0, OPTION_COUNT, ROW(max_queue), "N", "1000", 0, 1e6, NULL,
      "requests that wait for an app server, per edge thread; beyond: 503"},
     {"queue-target", 0, OPTION_SECONDS, ROW(queue_target_s), "SECONDS", "0", 0, 3600,
@@ -198,68 +211,6 @@ static bool check_controls(const struct proxy_options *o, struct buf *message);
 static bool check_words(struct proxy_options *o, struct buf *message);
 static bool check_sizes(const struct proxy_options *o, struct buf *message);
 
-struct word {
-    const char *text;
-    int value;
-};
-
-bool proxy_hash_by_parse(const char *text, struct hash_by *ret_by)
-{
-    static const struct word kinds[] = {{"header:", HASH_HEADER},
-                                        {"cookie:", HASH_COOKIE}};
-    struct hash_by by = {.source = HASH_ADDRESS};
-    if (strcasecmp(text, "address") == 0) {
-        *ret_by = by;
-        return true;
-    }
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        size_t length = strlen(kinds[i].text);
-        if (strncasecmp(text, kinds[i].text, length) != 0)
-            continue;
-        const char *name = text + length;
-        if (*name == '\0' || strlen(name) >= sizeof by.name ||
-            strcspn(name, " \t\"(),/:;<=>?@[\\]{}") != strlen(name))
-            return false;
-        by.source = (enum hash_source)kinds[i].value;
-        memcpy(by.name, name, strlen(name));
-        *ret_by = by;
-        return true;
-    }
-    return false;
-}
-
-/* What goes to an application as a request must be one. */
-static bool set_check(struct proxy_options *o, struct buf *message)
-{
-    struct pool_policy *to = &o->policy;
-    size_t host = strlen(o->check_host), path = 0;
-    if (o->check_path != NULL)
-        path = strlen(o->check_path);
-    bool is_good = host < sizeof to->check_host && path < sizeof to->check_path &&
-                   (path == 0 || o->check_path[0] == '/');
-    for (size_t i = 0; i < host; i++)
-        is_good = is_good && isgraph((unsigned char)o->check_host[i]);
-    for (size_t i = 0; i < path; i++)
-        is_good = is_good && isgraph((unsigned char)o->check_path[i]);
-    if (!is_good) {
-        buf_addf(
-            message,
-            "--check-path: \"%s\" at --check-host \"%s\" is not accepted; expected a "
-            "path such as /health, up to 255 characters without spaces",
-            o->check_path == NULL ? "" : o->check_path, o->check_host);
-        return false;
-    }
-    memcpy(to->check_host, o->check_host, host);
-    if (path > 0)
-        memcpy(to->check_path, o->check_path, path);
-    return true;
-}
-
-static uint64_t to_us(double seconds)
-{
-    return (uint64_t)(seconds * 1e6);
-}
-
 bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
 {
     if (!check_addresses(o, ret_message) || !check_controls(o, ret_message) ||
@@ -280,30 +231,7 @@ bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
     o->limits.lenient = o->lenient;
     if (o->limits.max_field > o->limits.max_head)
         o->limits.max_field = o->limits.max_head;
-    struct hash_by by;
-    if (!proxy_hash_by_parse(o->hash_by, &by)) {
-        buf_addf(ret_message,
-                 "--hash-by: \"%s\" is not accepted; expected address, header:NAME or "
-                 "cookie:NAME, the name of up to 63 token characters",
-                 o->hash_by);
-        return false;
-    }
-    o->policy = (struct pool_policy){
-        .hash = by,
-        .queue_target_us = to_us(o->queue_target_s),
-        .queue_interval_us = to_us(o->queue_interval_s),
-        .check_interval_us = to_us(o->check_interval_s),
-        .check_timeout_us = to_us(o->check_timeout_s),
-        .check_rise = (uint32_t)o->check_rise,
-        .check_fall = (uint32_t)o->check_fall,
-        .slow_start_us = to_us(o->slow_start_s),
-        .eject_after = (uint32_t)o->eject_after,
-        .eject_rate_percent = (uint32_t)o->eject_rate,
-        .eject_most_percent = (uint32_t)o->eject_most,
-        .eject_us = to_us(o->eject_time_s),
-        .panic_percent = (uint32_t)o->panic_threshold,
-    };
-    if (!set_check(o, ret_message))
+    if (!options_fill_policy(o, ret_message))
         return false;
     o->rules.max_body = (uint64_t)o->max_body;
     return true;
@@ -493,45 +421,24 @@ static bool check_controls(const struct proxy_options *o, struct buf *message)
     return true;
 }
 
-/* False: none of the `count` words. */
-static bool pick_word(const char *option,
-                      const char *given,
-                      const struct word *words,
-                      size_t count,
-                      int *ret_value,
-                      struct buf *message)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcasecmp(given, words[i].text) != 0)
-            continue;
-        *ret_value = words[i].value;
-        return true;
-    }
-    buf_addf(message, "--%s: \"%s\" is not accepted; expected ", option, given);
-    for (size_t i = 0; i < count; i++)
-        buf_addf(message, "%s%s", words[i].text,
-                 i + 2 < count    ? ", "
-                 : i + 2 == count ? " or "
-                                  : "");
-    return false;
-}
-
 static bool check_words(struct proxy_options *o, struct buf *message)
 {
-    static const struct word underscores[] = {{"drop", UNDERSCORE_DROP},
-                                              {"reject", UNDERSCORE_REJECT},
-                                              {"keep", UNDERSCORE_KEEP}};
-    static const struct word bufferings[] = {
+    static const struct option_word underscores[] = {{"drop", UNDERSCORE_DROP},
+                                                     {"reject", UNDERSCORE_REJECT},
+                                                     {"keep", UNDERSCORE_KEEP}};
+    static const struct option_word bufferings[] = {
         {"auto", BUFFERING_AUTO}, {"on", BUFFERING_ON}, {"off", BUFFERING_OFF}};
-    static const struct word policies[] = {
+    static const struct option_word policies[] = {
         {"least_load", 0}, {"round_robin", 1}, {"hash", 2}};
     int underscore, buffering, policy;
-    if (!pick_word("underscore-headers", o->underscore_headers, underscores,
-                   sizeof underscores / sizeof underscores[0], &underscore, message) ||
-        !pick_word("request-buffering", o->request_buffering, bufferings,
-                   sizeof bufferings / sizeof bufferings[0], &buffering, message) ||
-        !pick_word("balance", o->balance, policies,
-                   sizeof policies / sizeof policies[0], &policy, message))
+    if (!options_pick_word("underscore-headers", o->underscore_headers, underscores,
+                           sizeof underscores / sizeof underscores[0], &underscore,
+                           message) ||
+        !options_pick_word("request-buffering", o->request_buffering, bufferings,
+                           sizeof bufferings / sizeof bufferings[0], &buffering,
+                           message) ||
+        !options_pick_word("balance", o->balance, policies,
+                           sizeof policies / sizeof policies[0], &policy, message))
         return false;
     o->rules.underscore = (enum underscore)underscore;
     o->buffering = (enum buffering)buffering;

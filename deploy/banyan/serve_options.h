@@ -32,8 +32,8 @@ struct serve_options {
     int64_t body_min_rate, max_connections, max_queue, max_pipeline, retry_budget;
     int64_t max_body, max_head, max_target, max_fields;
     int64_t request_buffer, response_buffer;
-    const char *balance, *hash_by;
-    double queue_target_s;
+    const char *balance, *hash_by, *sticky, *sticky_same_site;
+    double queue_target_s, sticky_wait_s, sticky_ttl_s;
     const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
     double websocket_ping_interval_s, websocket_ping_timeout_s,
         websocket_close_timeout_s;

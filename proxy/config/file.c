@@ -288,6 +288,22 @@ static void read_pool(struct reader *r, size_t p)
         read_backend(r, pool, p, n);
 }
 
+/* They would overwrite each other's. */
+static void check_sticky(struct reader *r, size_t p)
+{
+    const char *name = r->config->pools[p].policy.sticky.name;
+    for (size_t i = 0; *name != '\0' && i < p; i++) {
+        const struct config_pool *other = &r->config->pools[i];
+        if (strcmp(other->policy.sticky.name, name) != 0)
+            continue;
+        COMPLAIN(r, "pools[%zu].sticky", (p),
+                 "sticky: pool %s has the cookie \"%s\" already; each pool needs a "
+                 "name of its own",
+                 other->site.name, name);
+        return;
+    }
+}
+
 static void read_pools(struct reader *r)
 {
     struct config *config = r->config;
@@ -305,8 +321,10 @@ static void read_pools(struct reader *r)
                  "pools: --backend is given, too; name that app server in a pool here");
     config->pools = mem_zalloc(count * sizeof(*config->pools));
     config->pool_count = count;
-    for (size_t p = 0; p < count; p++)
+    for (size_t p = 0; p < count; p++) {
         read_pool(r, p);
+        check_sticky(r, p);
+    }
 }
 
 /* ---- routes ---- */

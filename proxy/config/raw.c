@@ -30,10 +30,11 @@ enum { RAW_MAGIC = 0x4a30 };
                                member, count, entry, 0, most)
 
 const char *const raw_pool_options[] = {
-    "balance",           "hash-by",        "max-queue",       "queue-timeout",
-    "queue-target",      "queue-interval", "eject-after",     "eject-rate",
-    "eject-time",        "eject-most",     "panic-threshold", "request-timeout",
-    "request-buffering", "request-buffer"};
+    "balance",           "hash-by",         "max-queue",       "queue-timeout",
+    "queue-target",      "queue-interval",  "eject-after",     "eject-rate",
+    "eject-time",        "eject-most",      "panic-threshold", "request-timeout",
+    "request-buffering", "request-buffer",  "sticky",          "sticky-wait",
+    "sticky-ttl",        "sticky-same-site"};
 _Static_assert(sizeof raw_pool_options / sizeof raw_pool_options[0] == RAW_POOL_OPTIONS,
                "one text each");
 

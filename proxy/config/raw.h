@@ -16,7 +16,7 @@ enum { RAW_MAX_OPTIONS = 128, RAW_MAX_FILE = 4 * 1024 * 1024 };
 
 /* What a pool may say for itself: names of rows of the option table. */
 extern const char *const raw_pool_options[];
-enum { RAW_POOL_OPTIONS = 14 };
+enum { RAW_POOL_OPTIONS = 18 };
 
 struct raw_list {
     char **items;

@@ -4,6 +4,7 @@
 #include "proxy/http/hop.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 
 #include "protocol/header_names.h"
 #include "proxy/http/chars.h"
@@ -27,7 +28,8 @@ static bool is_id(struct slice text);
 static void put_cookies(struct header_writer *w,
                         const struct request_head *head,
                         const struct request_rules *rules,
-                        uint32_t first);
+                        uint32_t first,
+                        struct slice own);
 static void put_forwarded_for(struct header_writer *w,
                               const struct request_head *head,
                               const struct request_rules *rules,
@@ -270,11 +272,11 @@ void hop_headers(const struct request_head *head,
                  const struct request_rules *rules,
                  const struct hop_peer *peer,
                  const struct hop_result *client,
-                 struct slice request_id,
+                 const struct hop_own *own,
                  struct buf *to)
 {
     const struct slice nameless = {NULL, 0};
-    bool has_cookies = false, has_forwarded_host = false;
+    bool has_cookies = false, has_forwarded_host = false, has_start = false;
     struct header_writer w;
 
     header_begin(&w, to);
@@ -285,13 +287,15 @@ void hop_headers(const struct request_head *head,
         if (rules_is_dropped(rules, i))
             continue;
         if (field->number == HEADER_COOKIE && !has_cookies) {
-            put_cookies(&w, head, rules, i);
+            put_cookies(&w, head, rules, i, own->cookie);
             has_cookies = true;
         }
         if (!passes(field, client->is_trusted))
             continue;
         if (field->number == HEADER_X_FORWARDED_HOST)
             has_forwarded_host = true;
+        if (field->number == HEADER_X_REQUEST_START)
+            has_start = true;
         if (field->number == HEADER_NONE)
             put_unnumbered(&w, field);
         else
@@ -303,9 +307,20 @@ void hop_headers(const struct request_head *head,
     header_put(&w, HEADER_X_FORWARDED_PROTO, nameless, client->scheme);
     if (client->client_addr.len > 0)
         header_put(&w, HEADER_X_REAL_IP, nameless, client->client_addr);
-    if (request_id.len > 0)
-        header_put(&w, HEADER_X_REQUEST_ID, nameless, request_id);
+    if (own->id.len > 0)
+        header_put(&w, HEADER_X_REQUEST_ID, nameless, own->id);
+    if (own->start_us != 0 && !has_start)
+        hop_put_start(&w, own->start_us);
     header_end(&w);
+}
+
+void hop_put_start(struct header_writer *w, uint64_t start_us)
+{
+    char text[24];
+    int length = snprintf(text, sizeof(text), "t=%llu", (unsigned long long)start_us);
+
+    header_put(w, HEADER_X_REQUEST_START, (struct slice){NULL, 0},
+               slice_of(text, (size_t)length));
 }
 
 /* Appends the values of all fields of this number that pass, from field `first` on. */
@@ -337,24 +352,53 @@ static uint32_t find_field(const struct request_head *head,
     return from;
 }
 
+/* The cookies but those of this name. */
+static void join_others(struct buf *to, struct slice cookies, struct slice name)
+{
+    while (cookies.len > 0) {
+        const char *semicolon = memchr(cookies.ptr, ';', cookies.len);
+        size_t length =
+            semicolon == NULL ? cookies.len : (size_t)(semicolon - cookies.ptr);
+        struct slice one = chars_trim(slice_of(cookies.ptr, length));
+        length += semicolon != NULL;
+        cookies = slice_of(cookies.ptr + length, cookies.len - length);
+        bool is_own = one.len > name.len && one.ptr[name.len] == '=' &&
+                      memcmp(one.ptr, name.ptr, name.len) == 0;
+        if (is_own || one.len == 0)
+            continue;
+        if (buf_len(to) > 0)
+            buf_add(to, SLICE("; "));
+        buf_add(to, one);
+    }
+}
+
 /* One Cookie field, whatever number of lines it came in (RFC 9113 section 8.2.3). */
 static void put_cookies(struct header_writer *w,
                         const struct request_head *head,
                         const struct request_rules *rules,
-                        uint32_t first)
+                        uint32_t first,
+                        struct slice own)
 {
     const struct slice nameless = {NULL, 0};
     struct slice value = head->fields[first].value;
-    struct buf joined;
+    struct buf joined, others;
 
-    if (find_field(head, rules, first + 1, HEADER_COOKIE) == head->field_count) {
-        header_put(w, HEADER_COOKIE, nameless, value);
-        return;
-    }
     buf_init(&joined, 0);
-    join(&joined, head, rules, first, SLICE("; "));
-    header_put(w, HEADER_COOKIE, nameless, buf_slice(&joined));
+    buf_init(&others, 0);
+    if (find_field(head, rules, first + 1, HEADER_COOKIE) != head->field_count) {
+        join(&joined, head, rules, first, SLICE("; "));
+        value = buf_slice(&joined);
+    }
+    bool is_among_them = own.len > 0 && value.len > 0 &&
+                         memmem(value.ptr, value.len, own.ptr, own.len) != NULL;
+    if (is_among_them) {
+        join_others(&others, value, own);
+        value = buf_slice(&others);
+    }
+    if (!is_among_them || value.len > 0)
+        header_put(w, HEADER_COOKIE, nameless, value);
     buf_fini(&joined);
+    buf_fini(&others);
 }
 
 /* What trusted peers said, then the peer itself. */

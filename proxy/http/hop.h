@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Turns a judged head into the headers of a REQUEST frame: drops what stops here, joins
  * Cookie lines with "; ", sets Host, and says who the client was (X-Forwarded-For,
- * -Proto, -Host, X-Real-IP, X-Request-ID are overwritten unless the peer is trusted).
+ * -Proto, -Host, X-Real-IP, X-Request-ID, X-Request-Start are overwritten unless the
+ * peer is trusted).
  * Pure. */
 #ifndef HTTP_HOP_H
 #define HTTP_HOP_H
@@ -49,14 +50,22 @@ void hop_client(const struct request_head *head,
                 const struct trusted_networks *trusted,
                 struct hop_result *ret_result);
 
+/* What the edge adds, and keeps to itself. */
+struct hop_own {
+    struct slice id;     /* X-Request-ID: of hop_client, or the caller's */
+    struct slice cookie; /* the name of one that stops here; empty: none does */
+    uint64_t start_us;   /* X-Request-Start, in Unix time; 0: none is added */
+};
+
 /* Appends one complete packed header array to `to`, an own buf. Names are sent lower
- * case (numbers where the table has them). `client` comes from hop_client; `request_id`
- * is its id or the caller's. */
+ * case (numbers where the table has them). `client` comes from hop_client. */
 void hop_headers(const struct request_head *head,
                  const struct request_rules *rules,
                  const struct hop_peer *peer,
                  const struct hop_result *client,
-                 struct slice request_id,
+                 const struct hop_own *own,
                  struct buf *to);
+/* X-Request-Start in the form that APM agents read: t= and microseconds. */
+void hop_put_start(struct header_writer *w, uint64_t start_us);
 
 #endif

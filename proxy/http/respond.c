@@ -15,7 +15,8 @@ enum {
 
 /* What the application's fields say about the response. */
 struct survey {
-    bool has_length, has_date, has_server, wants_close, has_hop_by_hop, has_trailer;
+    bool has_length, has_date, has_server, wants_close, has_hop_by_hop, has_trailer,
+        is_private;
     uint64_t length;
 };
 
@@ -131,7 +132,7 @@ bool respond_head(const struct frame_response *response,
         return fail("reason phrase", (struct slice){NULL, 0}, ret_failure);
     make_room(out, OWN_FIELDS + response->reason.len +
                        size_of_fields(response->headers) + to->date.len +
-                       to->server.len);
+                       to->server.len + to->cookie.len);
     write_status_line(out, response->status, response->reason);
     if (!write_fields(out, response->headers, &survey, ret_failure) ||
         !plan_response(response, to, &survey, ret_plan, ret_failure)) {
@@ -142,6 +143,11 @@ bool respond_head(const struct frame_response *response,
         write_field(out, SLICE("Date"), to->date);
     if (!survey.has_server && to->server.len > 0)
         write_field(out, SLICE("Server"), to->server);
+    if (to->cookie.len > 0) {
+        write_field(out, SLICE("Set-Cookie"), to->cookie);
+        if (!survey.is_private)
+            write_field(out, SLICE("Cache-Control"), SLICE("private"));
+    }
     write_framing(out, ret_plan, response, &survey);
     write_connection(out, to, ret_plan->keep_alive);
     write_bytes(out, SLICE("\r\n"));
@@ -171,13 +177,13 @@ static bool write_fields(struct buf *out,
     return true;
 }
 
-static bool names_close(struct slice value)
+static bool names(struct slice value, struct slice item)
 {
     struct list_cursor list = {.rest = value};
-    struct slice option;
+    struct slice one;
 
-    while (list_next_item(&list, &option))
-        if (slice_eq_nocase(option, SLICE("close")))
+    while (list_next_item(&list, &one))
+        if (slice_eq_nocase(one, item))
             return true;
     return false;
 }
@@ -194,7 +200,7 @@ survey_field(struct survey *s, uint8_t number, struct slice value, bool *ret_pas
         s->has_length = true;
         return chars_to_length(value, &s->length);
     case HEADER_CONNECTION:
-        s->wants_close = s->wants_close || names_close(value);
+        s->wants_close = s->wants_close || names(value, SLICE("close"));
         s->has_hop_by_hop = true;
         *ret_pass = false;
         return true;
@@ -209,6 +215,10 @@ survey_field(struct survey *s, uint8_t number, struct slice value, bool *ret_pas
     case HEADER_TRAILER: /* for whom, the framing tells */
         s->has_trailer = true;
         *ret_pass = false;
+        return true;
+    case HEADER_CACHE_CONTROL:
+        s->is_private = s->is_private || names(value, SLICE("private")) ||
+                        names(value, SLICE("no-store"));
         return true;
     case HEADER_DATE:
         s->has_date = true;
@@ -329,7 +339,7 @@ bool respond_switch(struct header_list fields,
     struct header h;
 
     make_room(out, OWN_FIELDS + size_of_fields(fields) + own.len + to->date.len +
-                       to->server.len);
+                       to->server.len + to->cookie.len);
     write_status_line(out, 101, (struct slice){NULL, 0});
     while (header_next(&fields, &h)) {
         bool pass = true;
@@ -347,6 +357,8 @@ bool respond_switch(struct header_list fields,
         write_field(out, SLICE("Date"), to->date);
     if (!survey.has_server && to->server.len > 0)
         write_field(out, SLICE("Server"), to->server);
+    if (to->cookie.len > 0)
+        write_field(out, SLICE("Set-Cookie"), to->cookie);
     write_bytes(out, own);
     write_bytes(out, SLICE("\r\n"));
     return true;

@@ -32,6 +32,8 @@ struct response_to {
     bool takes_trailers; /* "TE: trailers" */
     struct slice date;   /* "Sat, 21 Nov 2026 07:32:01 GMT"; empty: none added */
     struct slice server; /* value of Server, empty: none added */
+    struct slice cookie; /* value of a Set-Cookie of the edge's; empty: none. No shared
+                            cache may keep that answer */
 };
 
 /* Why no client may see an answer, for the log. */

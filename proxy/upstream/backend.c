@@ -65,12 +65,22 @@ static bool is_wanted(const struct backend *b)
     return b->settings.state == ADMIN_READY && b->settings.health != HEALTH_DOWN;
 }
 
+/* Likewise those whose cookie names it. */
+static bool is_wanted_by_its_own(const struct backend *b)
+{
+    return b->settings.health != HEALTH_DOWN &&
+           (b->settings.state == ADMIN_READY ||
+            (b->settings.state == ADMIN_DRAIN && b->settings.keeps_sticky));
+}
+
 void backend_update_load(struct backend *b)
 {
-    bool is_ready = b->state == BACKEND_UP && b->load.in_flight < b->window &&
-                    b->rests_until_us == 0 && list_is_empty(&b->backlog) &&
-                    is_wanted(b) && health_permits(b);
-    balance_update(&b->pool->ready, &b->load, is_ready);
+    bool is_fit = b->state == BACKEND_UP && b->window != 0 && health_permits(b);
+    bool has_room = b->load.in_flight < b->window && b->rests_until_us == 0 &&
+                    list_is_empty(&b->backlog);
+    balance_update(&b->pool->ready, &b->load, is_fit && has_room && is_wanted(b));
+    claim_update(&b->pool->queue, &b->claim, is_fit && is_wanted_by_its_own(b),
+                 has_room);
     bool is_up = backend_takes_requests(b);
     b->pool->up += (uint32_t)is_up - (uint32_t)b->is_counted;
     b->is_counted = is_up;
@@ -99,7 +109,9 @@ struct backend *backend_new(struct pool *pool, const char *name, const char *end
     b->next_stream = 1;
     b->settings = BACKEND_SETTINGS;
     load_init(&b->load);
+    claim_init(&b->claim);
     b->load.key = balance_key(slice_from(name));
+    table_put(&pool->by_key, b->load.key, b);
     balance_join(&pool->ready, &b->load);
     table_init(&b->streams);
     list_init(&b->sent);
@@ -130,6 +142,7 @@ void backend_free(struct backend **backend_p)
     settle(b, ENDED_BY_US, ERR_SHUTTING_DOWN);
     check_free(&b->check);
     balance_leave(&b->pool->ready, &b->load);
+    ASSERT(list_is_empty(&b->claim.tickets));
     node_leave(&b->node);
     node_leave(&b->turn_node);
     table_fini(&b->streams);
@@ -441,6 +454,16 @@ struct load *backend_load(struct backend *b)
 struct backend *backend_of_load(struct load *load)
 {
     return NODE_OF(load, struct backend, load);
+}
+
+struct claim *backend_claim(struct backend *b)
+{
+    return &b->claim;
+}
+
+struct backend *backend_of_claim(struct claim *claim)
+{
+    return NODE_OF(claim, struct backend, claim);
 }
 
 struct node *backend_node(struct backend *b)

@@ -14,6 +14,7 @@
 #include "proxy/upstream/settings.h"
 
 struct backend;
+struct claim;
 struct pool;
 struct ticket;
 
@@ -81,6 +82,8 @@ enum backend_state backend_state(const struct backend *b);
 bool backend_takes_requests(const struct backend *b);
 struct load *backend_load(struct backend *b);
 struct backend *backend_of_load(struct load *load);
+struct claim *backend_claim(struct backend *b);
+struct backend *backend_of_claim(struct claim *claim);
 struct node *backend_node(struct backend *b);
 struct backend *backend_of_node(struct node *node); /* in the pool's list */
 struct backend *

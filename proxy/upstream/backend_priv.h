@@ -14,6 +14,7 @@
 #include "proxy/upstream/histogram.h"
 #include "proxy/upstream/outlier.h"
 #include "proxy/upstream/ticket.h"
+#include "proxy/upstream/waiting.h"
 #include "proxy/waker.h"
 
 enum {
@@ -68,10 +69,11 @@ struct backend {
     /* the streams: `sent` in the order of their ids; the table holds the cancelled
      * ones, too, as BACKEND_ORPHAN, for they hold their slot until the app ends them.
      */
-    struct load load; /* in_flight: entries of the table */
-    uint32_t window;  /* granted */
-    uint32_t running; /* there, of all links, by its last LOAD */
-    bool is_counted;  /* in pool->up */
+    struct load load;   /* in_flight: entries of the table */
+    struct claim claim; /* what waits for it alone */
+    uint32_t window;    /* granted */
+    uint32_t running;   /* there, of all links, by its last LOAD */
+    bool is_counted;    /* in pool->up */
     struct table streams;
     struct list sent;
     uint32_t next_stream;

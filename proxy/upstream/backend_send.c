@@ -151,6 +151,9 @@ void backend_send_request(struct backend *b, struct ticket *t, uint64_t now_us)
     t->state = TICKET_SENT;
     t->backend = b;
     t->stream = stream;
+    t->went_to = b->load.key;
+    if (t->sticks_to != 0 && t->sticks_to != t->went_to)
+        b->pool->stats.sticky_moved++;
     t->sent_us = now_us;
     t->body_sent = 0;
     t->was_heard_of = false;

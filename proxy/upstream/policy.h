@@ -13,8 +13,18 @@ struct hash_by {
     char name[64]; /* of the header field or cookie */
 };
 
+/* A cookie that takes a client back to the app server it was at. */
+enum same_site { SAME_SITE_LAX, SAME_SITE_STRICT, SAME_SITE_NONE };
+struct sticky {
+    char name[64];      /* of the cookie; empty: none is set and none is understood */
+    uint64_t wait_us;   /* a request waits so long for its own app server */
+    uint64_t max_age_s; /* 0: until the browser ends */
+    enum same_site same_site;
+};
+
 struct pool_policy {
     struct hash_by hash;
+    struct sticky sticky;
     uint64_t queue_target_us; /* shed.h; 0: the queue is FIFO, however long it takes */
     uint64_t queue_interval_us;
     /* check.h */

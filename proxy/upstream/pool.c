@@ -11,7 +11,8 @@
 #include "proxy/upstream/pool_priv.h"
 
 static uint64_t patience_us(const struct pool *pool, const struct ticket *t);
-static bool dispatch(struct pool *pool, uint64_t now_us);
+static struct claim *find_claim(const struct pool *pool, const struct ticket *t);
+static void dispatch(struct pool *pool, uint64_t now_us);
 static void watch_queue(struct pool *pool, uint64_t now_us);
 
 struct pool *pool_new(struct event_base *base,
@@ -26,7 +27,8 @@ struct pool *pool_new(struct event_base *base,
     list_init(&pool->backends);
     list_init(&pool->leaving);
     list_init(&pool->touched);
-    list_init(&pool->queue);
+    waiting_init(&pool->queue);
+    table_init(&pool->by_key);
     uint64_t now_us = clock_now_us();
     balance_init(&pool->ready,
                  options->balancer != NULL ? options->balancer : balance_find(NULL),
@@ -48,6 +50,7 @@ void pool_free(struct pool **pool_p)
     *pool_p = NULL;
     CHECK_OBJ(pool, POOL_MAGIC);
     pool->is_stopped = true;
+    table_clear(&pool->by_key);
     LIST_FOREACH(&pool->backends, n) {
         struct backend *b = backend_of_node(n);
         backend_free(&b);
@@ -56,11 +59,11 @@ void pool_free(struct pool **pool_p)
         struct backend *b = backend_of_node(n);
         backend_free(&b);
     }
-    for (struct node *n = list_first(&pool->queue); n != NULL;
-         n = list_first(&pool->queue))
-        pool_fail(pool, NODE_OF(n, struct ticket, node), ERR_SHUTTING_DOWN,
-                  SLICE("the pool is closed"));
+    for (struct ticket *t = waiting_first(&pool->queue); t != NULL;
+         t = waiting_first(&pool->queue))
+        pool_fail(pool, t, ERR_SHUTTING_DOWN, SLICE("the pool is closed"));
     balance_fini(&pool->ready);
+    table_fini(&pool->by_key);
     pool->magic = 0;
     mem_free(&pool);
 }
@@ -147,13 +150,20 @@ void pool_set_limits(struct pool *pool,
 
 /* ---- the pool as a whole ---- */
 
+/* Aside first: failing one may make others leave the queue. */
+static void put_aside(struct pool *pool, struct ticket *t, struct list *to)
+{
+    waiting_leave(&pool->queue, t);
+    list_push_back(to, &t->node);
+}
+
 static void stop_queued(struct pool *pool)
 {
     struct list all;
     list_init(&all);
-    for (struct node *n = list_pop_front(&pool->queue); n != NULL;
-         n = list_pop_front(&pool->queue))
-        list_push_back(&all, n);
+    for (struct ticket *t = waiting_first(&pool->queue); t != NULL;
+         t = waiting_first(&pool->queue))
+        put_aside(pool, t, &all);
     for (struct node *n = list_first(&all); n != NULL; n = list_first(&all))
         pool_fail(pool, NODE_OF(n, struct ticket, node), ERR_STOPPED,
                   slice_from(pool->settings.message));
@@ -170,15 +180,26 @@ void pool_set_state(struct pool *pool, const struct pool_settings *settings)
     if (settings->state != POOL_PAUSED && !was_paused)
         return;
     /* Whoever waits may wait as long as it would now. */
-    LIST_FOREACH(&pool->queue, n) {
+    LIST_FOREACH(&pool->queue.all, n) {
         struct ticket *t = NODE_OF(n, struct ticket, node);
         t->queue_deadline_us = now_us + patience_us(pool, t);
+        t->claimed_until_us = now_us + pool->options.policy.sticky.wait_us;
     }
+}
+
+/* Another one may have its name from here on. */
+static void forget_key(struct pool *pool, struct backend *b)
+{
+    uint64_t key = backend_load(b)->key;
+    if (table_get(&pool->by_key, key) == b)
+        (void)table_take(&pool->by_key, key);
 }
 
 static void remove_backend(struct pool *pool, struct backend *b)
 {
-    LIST_FOREACH(&pool->queue, n) {
+    forget_key(pool, b);
+    claim_update(&pool->queue, backend_claim(b), false, false);
+    LIST_FOREACH(&pool->queue.all, n) {
         struct ticket *t = NODE_OF(n, struct ticket, node);
         if (t->avoid == b)
             t->avoid = NULL;
@@ -205,6 +226,7 @@ bool pool_retire(struct pool *pool, const char *name)
     struct backend_settings settings = BACKEND_SETTINGS;
     settings.state = ADMIN_DRAIN;
     backend_set(b, &settings);
+    forget_key(pool, b);
     struct node *n = backend_node(b);
     node_leave(n);
     list_push_back(&pool->leaving, n);
@@ -222,6 +244,7 @@ void pool_each(struct pool *pool, void (*each)(struct backend *b, void *arg), vo
 
 void pool_idle(struct pool *pool, struct ticket *t)
 {
+    waiting_leave(&pool->queue, t);
     node_leave(&t->node);
     if (t->state == TICKET_QUEUED)
         pool->queued--;
@@ -251,7 +274,8 @@ void pool_requeue(struct pool *pool, struct ticket *t, uint64_t now_us)
     uint64_t deadline_us = now_us + patience_us(pool, t);
     if (t->queue_deadline_us < deadline_us)
         t->queue_deadline_us = deadline_us;
-    list_push_front(&pool->queue, &t->node);
+    bool is_claimed = t->claimed_until_us > now_us;
+    waiting_push_front(&pool->queue, t, is_claimed ? find_claim(pool, t) : NULL);
 }
 
 /* How long a request may wait in the queue. */
@@ -259,6 +283,44 @@ static uint64_t patience_us(const struct pool *pool, const struct ticket *t)
 {
     return pool->settings.state == POOL_PAUSED ? pool->settings.max_pause_us
                                                : t->patience_us;
+}
+
+/* Of the backend that its cookie names, and that still wants it; NULL: anyone may have
+ * it. */
+static struct claim *find_claim(const struct pool *pool, const struct ticket *t)
+{
+    struct backend *b =
+        t->sticks_to == 0 ? NULL : table_get(&pool->by_key, t->sticks_to);
+    struct claim *claim = b == NULL ? NULL : backend_claim(b);
+    return claim != NULL && claim->is_open ? claim : NULL;
+}
+
+/* Who takes it now, if nobody waits; NULL: nobody. */
+static struct backend *
+find_taker(struct pool *pool, const struct ticket *t, struct claim *claim)
+{
+    if (claim != NULL)
+        return claim->has_room ? backend_of_claim(claim) : NULL;
+    struct load *avoid = t->avoid == NULL ? NULL : backend_load(t->avoid);
+    struct load *load = balance_pick(&pool->ready, t->key, avoid);
+    return load == NULL ? NULL : backend_of_load(load);
+}
+
+/* Those that wait for one backend are counted apart from the others: it may be the only
+ * one that is slow. */
+static bool is_full(const struct pool *pool, const struct claim *claim)
+{
+    uint32_t claimed = pool->queue.claimed;
+    uint32_t there = claim != NULL ? claimed : pool->queued - claimed;
+    return there >= pool->options.max_queue;
+}
+
+/* It would have to wait for its own backend, and may not: rather another one. */
+static bool cannot_wait_for(const struct pool *pool, const struct claim *claim)
+{
+    return claim != NULL && !claim->has_room &&
+           (pool->options.policy.sticky.wait_us == 0 ||
+            (is_full(pool, claim) && pool->ready.count != 0));
 }
 
 static void note_shed(struct pool *pool, uint64_t now_us)
@@ -275,7 +337,9 @@ void pool_submit(struct pool *pool, struct ticket *t)
     t->pool = pool;
     t->submitted_us = t->queued_us = now_us;
     t->patience_us = t->queue_deadline_us > now_us ? t->queue_deadline_us - now_us : 0;
+    t->claimed_until_us = now_us + pool->options.policy.sticky.wait_us;
     t->stream = 0;
+    t->went_to = 0;
     t->was_retried = t->head_seen = t->is_committed = false;
     pool->stats.requests++;
     retry_count_request(&pool->retries, now_us);
@@ -292,13 +356,18 @@ void pool_submit(struct pool *pool, struct ticket *t)
     if (is_paused)
         t->queue_deadline_us = now_us + pool->settings.max_pause_us;
     /* Straight to a backend, unless others wait already. */
-    if (!is_paused && list_is_empty(&pool->queue) && pool->ready.count != 0) {
-        struct load *load = balance_pick(&pool->ready, t->key, NULL);
+    struct claim *claim = find_claim(pool, t);
+    if (cannot_wait_for(pool, claim))
+        claim = NULL;
+    struct backend *taker = NULL;
+    if (!is_paused && list_is_empty(&pool->queue.all))
+        taker = find_taker(pool, t, claim);
+    if (taker != NULL) {
         shed_left(&pool->shed, 0, now_us);
-        backend_send_request(backend_of_load(load), t, now_us);
+        backend_send_request(taker, t, now_us);
         return;
     }
-    if (pool->queued >= pool->options.max_queue) {
+    if (is_full(pool, claim)) {
         pool->stats.queue_full++;
         t->events->failed(t, ERR_QUEUE_FULL, SLICE(""));
         return;
@@ -310,7 +379,7 @@ void pool_submit(struct pool *pool, struct ticket *t)
     }
     t->state = TICKET_QUEUED;
     pool->queued++;
-    list_push_back(&pool->queue, &t->node);
+    waiting_push(&pool->queue, t, claim);
 }
 
 /* For an app server that takes it, that is. The turn's time may be older than the
@@ -342,36 +411,50 @@ static void give_up(struct pool *pool, struct ticket *t, enum err err, uint64_t 
     pool_fail(pool, t, err, SLICE(""));
 }
 
+/* Who goes next, and where: the oldest of those for anyone, or who is older still and
+ * waits for the same backend alone. NULL: nobody can. */
+static struct ticket *next_to_go(struct pool *pool, struct backend **ret_backend)
+{
+    struct ticket *t = waiting_for_anyone(&pool->queue), *own;
+    struct claim *due = waiting_due(&pool->queue);
+    if (t != NULL && pool->ready.count != 0) {
+        *ret_backend = find_taker(pool, t, NULL);
+        own = waiting_for_claim(backend_claim(*ret_backend));
+        return own != NULL && own->submitted_us <= t->submitted_us ? own : t;
+    }
+    if (due == NULL)
+        return NULL;
+    *ret_backend = backend_of_claim(due);
+    return waiting_for_claim(due);
+}
+
 /* Gives queued tickets to backends as long as there is credit. An event may submit and
  * cancel others, so each step starts from the queue's front again. */
-static bool dispatch(struct pool *pool, uint64_t now_us)
+static void dispatch(struct pool *pool, uint64_t now_us)
 {
-    bool any = false;
+    struct backend *b;
     if (pool->settings.state == POOL_PAUSED)
-        return false;
-    while (pool->ready.count != 0 && !list_is_empty(&pool->queue)) {
-        struct ticket *t = NODE_OF(list_first(&pool->queue), struct ticket, node);
+        return;
+    for (struct ticket *t = next_to_go(pool, &b); t != NULL; t = next_to_go(pool, &b)) {
         enum err err = has_waited_in_vain(pool, t, now_us);
         if (err != ERR_NONE) {
             give_up(pool, t, err, now_us);
             continue;
         }
-        struct load *avoid = t->avoid == NULL ? NULL : backend_load(t->avoid);
-        struct load *load = balance_pick(&pool->ready, t->key, avoid);
-        shed_left(&pool->shed, waited_us(pool, t, now_us), now_us);
+        /* One that waited for its own is no overload while others have room. */
+        bool is_alone = t->claim != NULL && pool->ready.count != 0;
+        shed_left(&pool->shed, is_alone ? 0 : waited_us(pool, t, now_us), now_us);
         pool_idle(pool, t);
-        backend_send_request(backend_of_load(load), t, now_us);
-        any = true;
+        backend_send_request(b, t, now_us);
     }
-    return any;
 }
 
 /* The newest go first: they lost the least by it. */
 static void shed_newest(struct pool *pool, uint64_t now_us)
 {
     uint32_t room = shed_room(&pool->shed);
-    while (pool->queued > room && !list_is_empty(&pool->queue)) {
-        struct ticket *t = NODE_OF(pool->queue.head.prev, struct ticket, node);
+    while (pool->queued > room && !list_is_empty(&pool->queue.all)) {
+        struct ticket *t = NODE_OF(pool->queue.all.head.prev, struct ticket, node);
         if (t->stream != 0)
             break;
         give_up(pool, t, ERR_OVERLOADED, now_us);
@@ -380,15 +463,12 @@ static void shed_newest(struct pool *pool, uint64_t now_us)
 
 static void expire_queued(struct pool *pool, uint64_t now_us)
 {
-    /* Aside first: failing one may make others leave the queue. */
     struct list late;
     list_init(&late);
-    LIST_FOREACH(&pool->queue, n) {
+    LIST_FOREACH(&pool->queue.all, n) {
         struct ticket *t = NODE_OF(n, struct ticket, node);
-        if (has_waited_in_vain(pool, t, now_us) == ERR_NONE)
-            continue;
-        node_leave(n);
-        list_push_back(&late, n);
+        if (has_waited_in_vain(pool, t, now_us) != ERR_NONE)
+            put_aside(pool, t, &late);
     }
     for (struct node *n = list_first(&late); n != NULL; n = list_first(&late)) {
         struct ticket *t = NODE_OF(n, struct ticket, node);
@@ -398,7 +478,9 @@ static void expire_queued(struct pool *pool, uint64_t now_us)
 
 static void watch_queue(struct pool *pool, uint64_t now_us)
 {
-    struct node *first = list_first(&pool->queue);
+    /* Whoever waits for its own alone is no overload while others have room. */
+    struct ticket *first = pool->ready.count != 0 ? waiting_for_anyone(&pool->queue)
+                                                  : waiting_first(&pool->queue);
     if (pool->up == 0 || pool->settings.state == POOL_PAUSED)
         pool->held_us = now_us;
     if (pool->held_us == now_us)
@@ -406,8 +488,9 @@ static void watch_queue(struct pool *pool, uint64_t now_us)
     else if (first == NULL)
         shed_tick(&pool->shed, 0, now_us);
     else
-        shed_tick(&pool->shed,
-                  waited_us(pool, NODE_OF(first, struct ticket, node), now_us), now_us);
+        shed_tick(&pool->shed, waited_us(pool, first, now_us), now_us);
+    if (pool->settings.state != POOL_PAUSED)
+        waiting_loosen(&pool->queue, now_us);
     shed_newest(pool, now_us);
     expire_queued(pool, now_us);
 }
@@ -417,7 +500,7 @@ static void watch_queue(struct pool *pool, uint64_t now_us)
 bool pool_turn(struct pool *pool, uint64_t now_us)
 {
     CHECK_OBJ(pool, POOL_MAGIC);
-    (void)dispatch(pool, now_us);
+    dispatch(pool, now_us);
 
     bool has_input = false;
     for (struct node *n = list_pop_front(&pool->touched); n != NULL;
@@ -474,6 +557,13 @@ const struct pool_stats *pool_stats(const struct pool *pool)
 {
     CHECK_OBJ(pool, POOL_MAGIC);
     return &pool->stats;
+}
+
+const struct sticky *pool_sticky(const struct pool *pool)
+{
+    CHECK_OBJ(pool, POOL_MAGIC);
+    const struct sticky *sticky = &pool->options.policy.sticky;
+    return sticky->name[0] == '\0' ? NULL : sticky;
 }
 
 const struct hash_by *pool_wants_key(const struct pool *pool)

@@ -87,6 +87,8 @@ bool pool_is_asgi(const struct pool *pool);
 
 /* Its requests should have a key, as this says; NULL: they need none. */
 const struct hash_by *pool_wants_key(const struct pool *pool);
+/* Its cookie; NULL: it has none. */
+const struct sticky *pool_sticky(const struct pool *pool);
 
 /* Counters since pool_new. */
 struct pool_stats {

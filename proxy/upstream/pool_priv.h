@@ -3,11 +3,13 @@
 #ifndef UPSTREAM_POOL_PRIV_H
 #define UPSTREAM_POOL_PRIV_H
 
+#include "protocol/base/table.h"
 #include "proxy/upstream/balance.h"
 #include "proxy/upstream/outlier.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/upstream/retry.h"
 #include "proxy/upstream/shed.h"
+#include "proxy/upstream/waiting.h"
 
 enum { POOL_MAGIC = 0x504f4f4c };
 
@@ -17,12 +19,13 @@ struct pool {
     struct link_context *context;
     struct pool_options options;
     struct list backends;
-    struct list leaving; /* backends too, retired */
-    struct list touched; /* backends with something to send or to look at this turn */
-    struct list queue;   /* tickets, TICKET_QUEUED; the front goes first */
-    uint32_t queued;     /* tickets in that state, on the queue or about to be failed */
-    uint32_t sent;       /* tickets, TICKET_SENT */
-    uint32_t up;         /* backends that take requests */
+    struct list leaving;  /* backends too, retired */
+    struct list touched;  /* backends with something to send or to look at this turn */
+    struct waiting queue; /* tickets, TICKET_QUEUED; the oldest goes first */
+    struct table by_key;  /* backends that did not leave, by load.key */
+    uint32_t queued; /* tickets in that state, on the queue or about to be failed */
+    uint32_t sent;   /* tickets, TICKET_SENT */
+    uint32_t up;     /* backends that take requests */
     struct balance_set ready; /* backends that would take a request now */
     struct retry_budget retries;
     struct shed shed;

@@ -47,11 +47,9 @@ void pool_report(struct pool *pool, uint64_t now_us, struct pool_report *ret_rep
         .sent = pool->sent,
         .is_asgi = pool->is_asgi,
     };
-    struct node *front = list_first(&pool->queue);
-    if (front != NULL) {
-        uint64_t since_us = NODE_OF(front, struct ticket, node)->submitted_us;
-        r.max_wait_us = age_us(since_us, now_us);
-    }
+    const struct ticket *first = waiting_first(&pool->queue);
+    if (first != NULL)
+        r.max_wait_us = age_us(first->submitted_us, now_us);
     uint32_t count = 0;
     LIST_FOREACH(&pool->backends, n)
         count++;

@@ -4,6 +4,7 @@
 #ifndef UPSTREAM_SETTINGS_H
 #define UPSTREAM_SETTINGS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "proxy/upstream/balance.h"
@@ -22,6 +23,7 @@ enum health_rule {
 
 struct backend_settings {
     enum admin_state state;
+    bool keeps_sticky; /* ADMIN_DRAIN: requests whose cookie names it still go there */
     enum health_rule health;
     uint32_t weight; /* its share of the requests; 0: none */
     uint32_t limit;  /* most requests at once; the app server keeps to it; 0: none */

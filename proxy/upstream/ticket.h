@@ -20,6 +20,7 @@
 
 struct pool;
 struct backend;
+struct claim;
 struct ticket;
 
 enum ticket_state {
@@ -73,7 +74,8 @@ struct ticket {
                          its slices serve the log. The exchange frees it */
     uint64_t deadline_us;       /* clock.h; 0: none */
     uint64_t queue_deadline_us; /* QUEUE_TIMEOUT when still queued then */
-    uint64_t key; /* requests with the same should meet (balance.h); 0: none */
+    uint64_t key;       /* requests with the same should meet (balance.h); 0: none */
+    uint64_t sticks_to; /* the key of the backend that its cookie names; 0: none */
     bool is_idempotent;
     bool is_replayable; /* the body can be sent again from its first byte; the exchange
                            clears it when not */
@@ -86,6 +88,10 @@ struct ticket {
     struct pool *pool;
     struct backend *backend; /* TICKET_SENT; NULL while its last event is delivered */
     struct backend *avoid;   /* it handed the request back */
+    struct node turn_node;   /* waiting.h */
+    struct claim *claim;     /* queued: for this one's backend; NULL: for anyone */
+    uint64_t claimed_until_us;
+    uint64_t went_to; /* the key of the backend that it was sent to last */
     uint32_t stream;
     bool was_retried;
     bool head_seen;

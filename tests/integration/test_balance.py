@@ -19,16 +19,19 @@ class Row:
 
     def __init__(self, start, count, *options, app="balance", threads=4, env=None):
         self.start, self.threads = start, threads
-        self.app, self.apps, backends = app, [], []
-        for i in range(count):
-            self.apps.append(self.start_app(i, (env or {}).get(i, {})))
-            backends += ["--backend", f"b{i}={self.endpoint(i)}"]
+        self.app = app
+        self.apps = [self.start_app(i, (env or {}).get(i, {})) for i in range(count)]
+        self.access = start.folder / "access.log"
+        self.start_proxy(*options)
+
+    def start_proxy(self, *options):
+        """The proxy, or another one after it."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.access = start.folder / "access.log"
+        backends = [w for i in range(len(self.apps)) for w in ("--backend", f"b{i}={self.endpoint(i)}")]
         bind = ["--bind", f"127.0.0.1:{self.port}", "--threads", "1", "--access-logfile", self.access]
-        self.proxy = start(program("banyan-proxy"), *bind, *backends, *options)
-        for i in range(count):
+        self.proxy = self.start(program("banyan-proxy"), *bind, *backends, *options)
+        for i in range(len(self.apps)):
             self.proxy.wait_log(f"{self.endpoint(i)} is up (pid ")
 
     def endpoint(self, i):

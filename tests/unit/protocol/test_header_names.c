@@ -116,6 +116,7 @@ static void constants_are_the_numbers_of_their_names(void **state)
     } CASES[] = {
         {HEADER_ACCEPT, "accept"},
         {HEADER_AUTHORIZATION, "authorization"},
+        {HEADER_CACHE_CONTROL, "cache-control"},
         {HEADER_CONNECTION, "connection"},
         {HEADER_CONTENT_LENGTH, "content-length"},
         {HEADER_CONTENT_TYPE, "content-type"},

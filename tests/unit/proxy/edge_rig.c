@@ -52,6 +52,7 @@ void rig_sent(struct rig_ticket *e)
     t->state = TICKET_SENT;
     t->backend = (struct backend *)&rig_pool;
     t->sent_us = now_us;
+    t->went_to = rig_pool.key;
     buf_clear(&e->body);
     e->body_ended = false;
     window_sender_init(&t->to_app, t->expects ? 0 : rig_pool.window_bytes);
@@ -67,6 +68,7 @@ void pool_submit(struct pool *pool, struct ticket *t)
     e->ticket = t;
     t->is_committed = t->was_retried = t->head_seen = false;
     t->submitted_us = now_us;
+    t->went_to = 0;
     remember_frame(e);
     if (pool->refuses != ERR_NONE) {
         e->ticket = NULL;
@@ -97,6 +99,11 @@ void ticket_cancel(struct ticket *t, enum err reason)
 bool pool_is_asgi(const struct pool *pool)
 {
     return pool->is_asgi;
+}
+
+const struct sticky *pool_sticky(const struct pool *pool)
+{
+    return pool->sticky.name[0] == '\0' ? NULL : &pool->sticky;
 }
 
 const struct hash_by *pool_wants_key(const struct pool *pool)

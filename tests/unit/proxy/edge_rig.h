@@ -52,8 +52,10 @@ struct pool {
     int count;
     bool queues; /* keep tickets instead of sending them */
     bool is_asgi;
-    bool has_started;      /* what is sent */
-    enum err refuses;      /* fail them at once */
+    bool has_started; /* what is sent */
+    enum err refuses; /* fail them at once */
+    struct sticky sticky;
+    uint64_t key;          /* of the backend that they are sent to */
     uint64_t window_bytes; /* of a new stream, towards the app */
 };
 extern struct pool rig_pool;

@@ -75,11 +75,84 @@ static void keys_come_from_what_was_asked_for(void **state)
     assert_int_equal(affinity_key(&nothing, &head, here), 0);
 }
 
+static void a_backends_key_goes_into_a_cookie_and_comes_back(void **state)
+{
+    (void)state;
+    const struct sticky sticky = {.name = "node"};
+    static const uint64_t keys[] = {1, 0xfedcba9876543210, UINT64_MAX};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        struct buf value;
+        char text[256];
+        buf_init(&value, 0);
+        affinity_write_cookie(&sticky, keys[i], false, &value);
+        struct slice cookie = buf_slice(&value);
+        const char *end = memchr(cookie.ptr, ';', cookie.len);
+        assert_non_null(end);
+        snprintf(text, sizeof text,
+                 "GET / HTTP/1.1\r\nHost: x\r\nCookie: a=b; %.*s\r\n\r\n",
+                 (int)(end - cookie.ptr), cookie.ptr);
+        struct request_head head = head_of(text);
+        assert_true(affinity_read_cookie(&sticky, &head) == keys[i]);
+        buf_fini(&value);
+    }
+}
+
+static void what_is_not_of_our_making_is_no_key(void **state)
+{
+    (void)state;
+    const struct sticky sticky = {.name = "node"};
+    static const char *const values[] = {"",
+                                         "1",
+                                         "00000000000000011",
+                                         "000000000000000G",
+                                         "00000000000000AB",
+                                         "000000000000-001",
+                                         "0x00000000000001",
+                                         "0000000000000000"};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 "GET / HTTP/1.1\r\nHost: x\r\nCookie: node=%s\r\n\r\n", values[i]);
+        struct request_head head = head_of(text);
+        assert_true(affinity_read_cookie(&sticky, &head) == 0);
+    }
+    struct request_head head = head_of("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_true(affinity_read_cookie(&sticky, &head) == 0);
+}
+
+static void the_cookie_says_where_it_may_go(void **state)
+{
+    (void)state;
+    static const struct {
+        struct sticky sticky;
+        bool is_secure;
+        const char *want;
+    } cases[] = {
+        {{.name = "n"}, false, "n=00000000000000ab; Path=/; HttpOnly; SameSite=Lax"},
+        {{.name = "n", .same_site = SAME_SITE_STRICT, .max_age_s = 3600},
+         true,
+         "n=00000000000000ab; Path=/; HttpOnly; SameSite=Strict; Max-Age=3600; Secure"},
+        {{.name = "n", .same_site = SAME_SITE_NONE},
+         false,
+         "n=00000000000000ab; Path=/; HttpOnly; SameSite=None; Secure"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf value;
+        buf_init(&value, 0);
+        affinity_write_cookie(&cases[i].sticky, 0xab, cases[i].is_secure, &value);
+        assert_slice(buf_slice(&value), cases[i].want);
+        buf_fini(&value);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cookie_is_found_by_its_whole_name),
         cmocka_unit_test(keys_come_from_what_was_asked_for),
+        cmocka_unit_test(a_backends_key_goes_into_a_cookie_and_comes_back),
+        cmocka_unit_test(what_is_not_of_our_making_is_no_key),
+        cmocka_unit_test(the_cookie_says_where_it_may_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

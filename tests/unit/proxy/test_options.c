@@ -58,6 +58,10 @@ static void the_defaults_are_those_of_the_manual(void **state)
     assert_int_equal(o.retry_budget, 20);
     assert_int_equal(o.policy.queue_target_us, 0);
     assert_int_equal(o.policy.queue_interval_us, 100000);
+    assert_string_equal(o.policy.sticky.name, "");
+    assert_int_equal(o.policy.sticky.wait_us, 5000000);
+    assert_int_equal(o.policy.sticky.max_age_s, 0);
+    assert_int_equal(o.policy.sticky.same_site, SAME_SITE_LAX);
     assert_true(o.websocket_ping_interval_s == 20 && o.websocket_ping_timeout_s == 20);
     assert_true(o.websocket_close_timeout_s == 5);
     assert_int_equal(o.websocket_max_message, 16 * 1024 * 1024);
@@ -118,6 +122,10 @@ static void what_cannot_be_is_refused_with_a_remedy(void **state)
         {{"--control", "app:tcp://127.0.0.1"}, "expected tcp://HOST:PORT"},
         {{"--control", "app:tcp://0.0.0.0:7070"}, "--insecure allows it"},
         {{"--control", "/x", "--control-idle-timeout", "0"}, "from 0.1"},
+        {{"--backend", "ipc:///x", "--sticky", "a=b"}, "--sticky: \"a=b\" is not acc"},
+        {{"--backend", "ipc:///x", "--sticky-same-site", "x"}, "lax, strict or none"},
+        {{"--backend", "ipc:///x", "--sticky-wait", "-1"}, "--sticky-wait"},
+        {{"--backend", "ipc:///x", "--sticky-ttl", "500d"}, "--sticky-ttl"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

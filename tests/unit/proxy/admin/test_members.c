@@ -66,7 +66,8 @@ static void what_is_saved_is_loaded(void **state)
     m.pool_change = (struct change){.at_ms = 5, .by = "uid 0 pid 1", .what = "stop"};
     struct member *a =
         members_add(&m, "a", "ipc:///tmp/with space", &plain, SOURCE_OPTION);
-    a->settings = (struct backend_settings){ADMIN_MAINT, HEALTH_DOWN, 0, 17};
+    a->settings = (struct backend_settings){
+        .state = ADMIN_MAINT, .health = HEALTH_DOWN, .limit = 17};
     a->full_weight = 50;
     a->change =
         (struct change){.at_ms = 1763700000123, .by = "uid 7 pid 9", .what = "maint"};

@@ -83,6 +83,10 @@ static void pools_and_routes_are_as_they_say(void **state)
                             "  request-buffering: off\n"
                             "  request-buffer: 1K\n"
                             "  balance: round_robin\n"
+                            "  sticky: node\n"
+                            "  sticky-wait: 250ms\n"
+                            "  sticky-ttl: 1h\n"
+                            "  sticky-same-site: Strict\n"
                             "routes:\n"
                             "- {host: WWW.a.org, pool: web}\n"
                             "- {path: /api/, pool: api}\n",
@@ -105,6 +109,11 @@ static void pools_and_routes_are_as_they_say(void **state)
     assert_int_equal(api->site.buffering, BUFFERING_OFF);
     assert_int_equal(api->site.request_buffer, 1024);
     assert_string_equal(api->balancer, "round_robin");
+    assert_string_equal(api->policy.sticky.name, "node");
+    assert_int_equal(api->policy.sticky.wait_us, 250000);
+    assert_int_equal(api->policy.sticky.max_age_s, 3600);
+    assert_int_equal(api->policy.sticky.same_site, SAME_SITE_STRICT);
+    assert_string_equal(web->policy.sticky.name, "");
     assert_string_equal(web->balancer, "least_load");
     assert_int_equal(c->route_count, 2);
     assert_string_equal(c->routes[0].host, "www.a.org");
@@ -157,6 +166,20 @@ static void mistakes_name_their_place_and_what_is_expected(void **state)
          NULL,
          {":3:25: endpoint: \"x\" is no", ":3:36: weight: \"257\" is not",
           ":3:48: limit: \"-1\" is not accepted; expected a whole number from 0"}},
+        {"pools:\n- name: a\n  sticky: a b\n",
+         NULL,
+         {":3:11: sticky: \"a b\" is not accepted; expected the name of a cookie"}},
+        {"pools:\n- name: a\n  sticky-same-site: never\n",
+         NULL,
+         {":3:21: sticky-same-site: \"never\" is not accepted; expected lax, strict "
+          "or"}},
+        {"pools:\n- {name: a, sticky: n}\n- {name: b, sticky: n}\nroutes: [{pool: "
+         "a}]\n",
+         NULL,
+         {":3:21: sticky: pool a has the cookie \"n\" already; each pool needs"}},
+        {"sticky: n\npools:\n- name: a\n- name: b\nroutes: [{pool: a}]\n",
+         NULL,
+         {":4:3: sticky: pool a has the cookie \"n\" already; each pool needs"}},
         {"routes:\n- {pool: b}\n- {host: 'a:1', path: x, pool: web}\n" ONE_POOL,
          NULL,
          {":2:10: pool: no pool is called \"b\"", ":3:10: host: \"a:1\" is no host",

@@ -95,8 +95,8 @@ static struct outcome serve(struct slice input, const struct edge_setup *setup)
     if (o.step != STEP_DONE)
         return o;
     hop_client(&o.head, &o.rules, &setup->peer, &setup->trusted, &o.client);
-    hop_headers(&o.head, &o.rules, &setup->peer, &o.client,
-                o.client.id.len > 0 ? o.client.id : SLICE("made-here"), &o.headers);
+    struct hop_own own = {.id = o.client.id.len > 0 ? o.client.id : SLICE("made-here")};
+    hop_headers(&o.head, &o.rules, &setup->peer, &o.client, &own, &o.headers);
     o.step =
         read_body(slice_of(input.ptr + o.used, input.len - o.used), 4096, setup, &o);
     return o;

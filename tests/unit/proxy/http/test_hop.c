@@ -6,6 +6,7 @@
 #include <stdint.h>
 // cmocka.h needs the four above
 #include <cmocka.h>
+#include <stdio.h>
 
 #include "protocol/header_names.h"
 #include "proxy/http/hop.h"
@@ -49,15 +50,17 @@ pass(const char *lines, const struct hop_peer *from, const char *trust)
 }
 
 /* The headers as "name: value\n" lines. */
-static void
-assert_headers(const struct passage *p, const struct hop_peer *from, const char *want)
+static void assert_headers_with(const struct passage *p,
+                                const struct hop_peer *from,
+                                const struct hop_own *own,
+                                const char *want)
 {
     struct buf packed, text;
     struct header h;
 
     buf_init(&packed, 0);
     buf_init(&text, 0);
-    hop_headers(&p->head, &p->rules, from, &p->client, SLICE("id-1"), &packed);
+    hop_headers(&p->head, &p->rules, from, &p->client, own, &packed);
     assert_int_equal((unsigned char)packed.data[0], 0xdc);
     struct header_list list = {
         .packed = slice_of(packed.data + 3, buf_len(&packed) - 3),
@@ -72,6 +75,12 @@ assert_headers(const struct passage *p, const struct hop_peer *from, const char 
     assert_string_equal(text.data, want);
     buf_fini(&packed);
     buf_fini(&text);
+}
+
+static void
+assert_headers(const struct passage *p, const struct hop_peer *from, const char *want)
+{
+    assert_headers_with(p, from, &(struct hop_own){.id = SLICE("id-1")}, want);
 }
 
 static void reads_lists_of_networks(void **state)
@@ -327,6 +336,62 @@ static void adds_to_what_a_trusted_peer_says(void **state)
                    "x-request-id: id-1\n");
 }
 
+static void says_when_the_request_came(void **state)
+{
+    (void)state;
+    const struct hop_own own = {.id = SLICE("i"), .start_us = 1763700000123456};
+    struct passage p = pass(GET "X-Request-Start: t=1\r\n", &peer, "");
+    assert_headers_with(&p, &peer, &own,
+                        "host: a\n"
+                        "x-forwarded-for: 192.0.2.1\n"
+                        "x-forwarded-host: a\n"
+                        "x-forwarded-proto: http\n"
+                        "x-real-ip: 192.0.2.1\n"
+                        "x-request-id: i\n"
+                        "x-request-start: t=1763700000123456\n");
+    p = pass(GET "X-Request-Start: t=1\r\n", &peer, "192.0.2.0/24");
+    assert_headers_with(&p, &peer, &own,
+                        "host: a\n"
+                        "x-request-start: t=1\n"
+                        "x-forwarded-for: 192.0.2.1\n"
+                        "x-forwarded-host: a\n"
+                        "x-forwarded-proto: http\n"
+                        "x-real-ip: 192.0.2.1\n"
+                        "x-request-id: i\n");
+}
+
+static void keeps_a_cookie_of_the_edge_to_itself(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *lines, *want; /* NULL: no Cookie is left */
+    } cases[] = {
+        {"Cookie: node=1\r\n", NULL},
+        {"Cookie: node=1; node=2\r\n", NULL},
+        {"Cookie: a=1; node=2; b=3\r\n", "a=1; b=3"},
+        {"Cookie: a=1;node=2;b=3\r\n", "a=1; b=3"},
+        {"Cookie: a=1\r\nCookie: node=2\r\nCookie: b=node=4\r\n", "a=1; b=node=4"},
+        {"Cookie: node=2\r\nCookie: b=3\r\n", "b=3"},
+        {"Cookie: nodes=1; xnode=2; Node=3; node\r\n",
+         "nodes=1; xnode=2; Node=3; node"},
+        {"Cookie: a=1;b=2\r\n", "a=1;b=2"},
+        {"Cookie: \r\n", ""},
+    };
+    const struct hop_own own = {.cookie = SLICE("node")};
+    const struct hop_peer local = {.port = 0};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char lines[128], want[256];
+        snprintf(lines, sizeof lines, "%s%s", GET, cases[i].lines);
+        snprintf(want, sizeof want,
+                 "host: a\n%s%s%sx-forwarded-host: a\nx-forwarded-proto: http\n",
+                 cases[i].want == NULL ? "" : "cookie: ",
+                 cases[i].want == NULL ? "" : cases[i].want,
+                 cases[i].want == NULL ? "" : "\n");
+        struct passage p = pass(lines, &local, "");
+        assert_headers_with(&p, &local, &own, want);
+    }
+}
+
 static void says_no_address_of_a_unix_socket(void **state)
 {
     (void)state;
@@ -404,7 +469,9 @@ static void pack_full_head(const char *name, size_t len)
     assert_true(rules_check(&head, input.data, &options, &rules, &failure));
     assert_true(trusted_parse("*", &trusted));
     hop_client(&head, &rules, &peer, &trusted, &client);
-    hop_headers(&head, &rules, &peer, &client, SLICE("id-1"), &packed);
+    struct hop_own own = {
+        .id = SLICE("id-1"), .cookie = SLICE("node"), .start_us = UINT64_MAX};
+    hop_headers(&head, &rules, &peer, &client, &own, &packed);
     assert_in_range(buf_len(&packed), HTTP_MAX_HEAD - 3000, FRAME_MAX_HEAD);
     buf_fini(&input);
     buf_fini(&packed);
@@ -430,6 +497,8 @@ int main(void)
         cmocka_unit_test(joins_cookies_where_the_first_stood),
         cmocka_unit_test(replaces_what_a_stranger_says_about_the_client),
         cmocka_unit_test(adds_to_what_a_trusted_peer_says),
+        cmocka_unit_test(says_when_the_request_came),
+        cmocka_unit_test(keeps_a_cookie_of_the_edge_to_itself),
         cmocka_unit_test(says_no_address_of_a_unix_socket),
         cmocka_unit_test(lowers_names_of_any_length),
         cmocka_unit_test(packs_the_largest_head_into_one_frame),

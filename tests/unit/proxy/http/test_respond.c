@@ -98,6 +98,28 @@ static void adds_date_and_server_unless_there(void **state)
                 "HTTP/1.1 204 No Content\r\nServer: mine\r\nDate: then\r\n\r\n");
 }
 
+static void a_cookie_of_the_edge_keeps_the_answer_out_of_shared_caches(void **state)
+{
+    (void)state;
+    const struct response_to to = {
+        .minor = 1, .keep_alive = true, .cookie = SLICE("n=1")};
+    assert_head(204, "Set-Cookie: a=b", &to,
+                "HTTP/1.1 204 No Content\r\nSet-Cookie: a=b\r\nSet-Cookie: n=1\r\n"
+                "Cache-Control: private\r\n\r\n");
+    assert_head(204, "Cache-Control: public, max-age=60", &to,
+                "HTTP/1.1 204 No Content\r\nCache-Control: public, max-age=60\r\n"
+                "Set-Cookie: n=1\r\nCache-Control: private\r\n\r\n");
+    assert_head(204, "cache-control: max-age=60, Private", &to,
+                "HTTP/1.1 204 No Content\r\nCache-Control: max-age=60, Private\r\n"
+                "Set-Cookie: n=1\r\n\r\n");
+    assert_head(204, "Cache-Control: no-store", &to,
+                "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\n"
+                "Set-Cookie: n=1\r\n\r\n");
+    assert_head(204, "Cache-Control: private=\"x\"", &to,
+                "HTTP/1.1 204 No Content\r\nCache-Control: private=\"x\"\r\n"
+                "Set-Cookie: n=1\r\nCache-Control: private\r\n\r\n");
+}
+
 static void frames_the_body_itself(void **state)
 {
     (void)state;
@@ -515,6 +537,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_a_head_with_canonical_names),
         cmocka_unit_test(adds_date_and_server_unless_there),
+        cmocka_unit_test(a_cookie_of_the_edge_keeps_the_answer_out_of_shared_caches),
         cmocka_unit_test(frames_the_body_itself),
         cmocka_unit_test(drops_hop_by_hop_fields_and_says_so),
         cmocka_unit_test(announces_trailers_to_clients_that_take_them),
