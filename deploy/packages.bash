@@ -8,7 +8,7 @@
 # shellcheck disable=SC2034 # for those who source this
 BUILD_PACKAGES=(
     gcc libc6-dev cmake ninja-build pkg-config libevent-dev libzmq3-dev msgpack zlib1g-dev libssl-dev
-    libcyaml-dev libyaml-dev libjansson-dev libncurses-dev
+    libcyaml-dev libyaml-dev libjansson-dev libncurses-dev libsystemd-dev
     python3 python3-dev
 )
 

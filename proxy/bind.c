@@ -1,47 +1,19 @@
 /* SPDX-License-Identifier: MIT
  * Each edge thread accepts from a socket of its own, so that the kernel spreads the
  * connections (SO_REUSEPORT). That option would also let a second proxy share the port
- * in silence, therefore a socket without it tries the address first. */
+ * in silence: bind_set.c tries the address without it first. */
 #include "proxy/bind.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-#include "protocol/base/mem.h"
-
-enum { BIND_SET_MAGIC = 0x42494e44, MAX_LISTENERS = 256 };
-
-/* One name. */
-struct listener_row {
-    char *path; /* unix: the file to remove; NULL: TCP */
-    int file;   /* O_PATH: while it is open no other file gets the inode's number */
-};
-
-struct bind_set {
-    uint32_t magic;
-    uint32_t edges, count;
-    const char *names[MAX_LISTENERS];
-    struct listener_row rows[MAX_LISTENERS];
-    int *fds;   /* edges x MAX_LISTENERS; -1: none, or taken */
-    int *taken; /* likewise */
-};
-
-static bool open_tcp(struct bind_set *set,
-                     const struct bind_address *address,
-                     struct buf *ret_message);
-static bool open_unix(struct bind_set *set,
-                      const struct bind_address *address,
-                      struct buf *ret_message);
 
 /* ---- text ---- */
 
@@ -87,10 +59,14 @@ bool bind_parse(const char *text,
     if (strncmp(text, scheme, sizeof scheme - 1) == 0)
         text += sizeof scheme - 1;
     bool ok;
-    if (strncmp(text, "unix:", 5) == 0) {
+    if (strncmp(text, "fd:", 3) == 0) {
+        address.kind = BIND_INHERITED;
+        address.passed_as = text + 3;
+        ok = text[3] != '\0' && strchr(text + 3, ':') == NULL;
+    } else if (strncmp(text, "unix:", 5) == 0) {
         const char *path = text + 5;
         size_t length = strlen(path);
-        address.is_unix = true;
+        address.kind = BIND_UNIX;
         ok = length > 0 && length <= BIND_MAX_PATH;
         if (ok)
             memcpy(address.path, path, length);
@@ -99,8 +75,8 @@ bool bind_parse(const char *text,
     }
     if (!ok) {
         buf_addf(ret_message,
-                 "--bind: \"%s\" is no address; expected HOST:PORT, [IPV6]:PORT, :PORT "
-                 "or unix:/path (at most %d bytes of path)",
+                 "--bind: \"%s\" is no address; expected HOST:PORT, [IPV6]:PORT, "
+                 ":PORT, unix:/path (at most %d bytes of path) or fd:NAME",
                  text, BIND_MAX_PATH);
         return false;
     }
@@ -108,98 +84,105 @@ bool bind_parse(const char *text,
     return true;
 }
 
-/* ---- the set ---- */
+/* ---- places ---- */
 
-struct bind_set *bind_set_new(uint32_t edges)
+bool bind_place_of(int fd, struct bind_place *ret_place)
 {
-    struct bind_set *set = mem_zalloc(sizeof *set);
-    set->magic = BIND_SET_MAGIC;
-    set->edges = edges;
-    set->fds = mem_alloc(sizeof(int) * MAX_LISTENERS * edges);
-    set->taken = mem_alloc(sizeof(int) * MAX_LISTENERS * edges);
-    for (uint32_t i = 0; i < MAX_LISTENERS * edges; i++)
-        set->fds[i] = set->taken[i] = -1;
-    return set;
+    struct bind_place place = {.size = sizeof(struct sockaddr_un)};
+    static_assert(sizeof place.local >= sizeof place.v6, "the largest");
+    if (getsockname(fd, &place.any, &place.size) != 0)
+        return false;
+    *ret_place = place;
+    return true;
 }
 
-static int look_at(const char *path)
+static uint16_t *port_in(struct bind_place *place)
 {
-    return open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    return place->any.sa_family == AF_INET6 ? &place->v6.sin6_port
+                                            : &place->v4.sin_port;
 }
 
-/* Whether the file that was bound still stands at its path. */
-static bool is_ours(const struct listener_row *row)
+uint16_t bind_place_port(const struct bind_place *place)
 {
-    struct stat then, now;
-    return fstat(row->file, &then) == 0 && lstat(row->path, &now) == 0 &&
-           then.st_ino == now.st_ino && then.st_dev == now.st_dev;
+    struct bind_place copy = *place;
+    return ntohs(*port_in(&copy));
 }
 
-static int *fd_of(struct bind_set *set, uint32_t edge, uint32_t listener)
+void bind_place_set_port(struct bind_place *place, uint16_t port)
 {
-    return &set->fds[edge * MAX_LISTENERS + listener];
+    *port_in(place) = htons(port);
 }
 
-void bind_set_free(struct bind_set **set_p)
+bool bind_place_is_same(const struct bind_place *a, const struct bind_place *b)
 {
-    struct bind_set *set = *set_p;
-    if (set == NULL)
+    if (a->any.sa_family != b->any.sa_family)
+        return false;
+    switch (a->any.sa_family) {
+    case AF_INET:
+        return a->v4.sin_port == b->v4.sin_port &&
+               a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
+    case AF_INET6:
+        return a->v6.sin6_port == b->v6.sin6_port &&
+               a->v6.sin6_scope_id == b->v6.sin6_scope_id &&
+               memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
+    case AF_UNIX:
+        return strncmp(a->local.sun_path, b->local.sun_path,
+                       sizeof a->local.sun_path) == 0;
+    default:
+        return false;
+    }
+}
+
+void bind_place_name(const struct bind_place *place, char ret_name[BIND_MAX_NAME])
+{
+    char host[80] = "?";
+    if (place->any.sa_family == AF_UNIX) {
+        (void)snprintf(ret_name, BIND_MAX_NAME, "unix:%.*s", BIND_MAX_PATH,
+                       place->local.sun_path);
         return;
-    *set_p = NULL;
-    CHECK_OBJ(set, BIND_SET_MAGIC);
-    for (uint32_t i = 0; i < MAX_LISTENERS * set->edges; i++)
-        if (set->fds[i] >= 0)
-            (void)close(set->fds[i]);
-    for (uint32_t i = 0; i < set->count; i++) {
-        struct listener_row *row = &set->rows[i];
-        if (row->path != NULL) {
-            if (is_ours(row))
-                (void)unlink(row->path);
-            (void)close(row->file);
-        }
-        mem_free(&row->path);
-        mem_free(&set->names[i]);
     }
-    mem_free(&set->fds);
-    mem_free(&set->taken);
-    set->magic = 0;
-    mem_free(&set);
+    (void)getnameinfo(&place->any, place->size, host, sizeof host, NULL, 0,
+                      NI_NUMERICHOST);
+    bool is_v6 = place->any.sa_family == AF_INET6;
+    (void)snprintf(ret_name, BIND_MAX_NAME, "http://%s%s%s:%u", is_v6 ? "[" : "", host,
+                   is_v6 ? "]" : "", bind_place_port(place));
 }
 
-bool bind_set_open(struct bind_set *set,
-                   const struct bind_address *address,
-                   struct buf *ret_message)
+void bind_place_from(const struct addrinfo *from, struct bind_place *ret_place)
 {
-    CHECK_OBJ(set, BIND_SET_MAGIC);
-    return address->is_unix ? open_unix(set, address, ret_message)
-                            : open_tcp(set, address, ret_message);
+    *ret_place = (struct bind_place){.size = from->ai_addrlen};
+    ASSERT(from->ai_addrlen <= sizeof ret_place->local);
+    memcpy(&ret_place->any, from->ai_addr, from->ai_addrlen);
 }
 
-uint32_t bind_set_count(const struct bind_set *set)
+void bind_place_from_path(const char *path, struct bind_place *ret_place)
 {
-    CHECK_OBJ(set, BIND_SET_MAGIC);
-    return set->count;
+    *ret_place = (struct bind_place){.size = sizeof ret_place->local};
+    ret_place->local.sun_family = AF_UNIX;
+    memcpy(ret_place->local.sun_path, path, strnlen(path, BIND_MAX_PATH));
 }
 
-const char *const *bind_set_names(const struct bind_set *set)
+int bind_resolve(const struct bind_address *address, struct addrinfo **ret_found)
 {
-    CHECK_OBJ(set, BIND_SET_MAGIC);
-    return set->names;
-}
-
-const int *bind_set_take(struct bind_set *set, uint32_t edge)
-{
-    CHECK_OBJ(set, BIND_SET_MAGIC);
-    ASSERT(edge < set->edges);
-    int *from = fd_of(set, edge, 0), *to = &set->taken[edge * MAX_LISTENERS];
-    for (uint32_t i = 0; i < set->count; i++) {
-        to[i] = from[i];
-        from[i] = -1;
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC,
+        .ai_socktype = SOCK_STREAM,
+        .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+    };
+    const char *host = address->host;
+    if (host[0] == '\0') {
+        /* [::] takes IPv4, too; a kernel without IPv6 still has 0.0.0.0. */
+        int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        host = probe < 0 ? "0.0.0.0" : "::";
+        if (probe >= 0)
+            (void)close(probe);
     }
-    return to;
+    char port[8];
+    (void)snprintf(port, sizeof port, "%u", address->port);
+    return getaddrinfo(host, port, &hints, ret_found);
 }
 
-/* ---- opening ---- */
+/* ---- sockets ---- */
 
 static const char *remedy(int error)
 {
@@ -222,22 +205,12 @@ static const char *remedy(int error)
     }
 }
 
-static bool explain(struct buf *message, const char *name, int error)
+bool bind_explain(struct buf *message, const char *name, int error)
 {
     buf_addf(message, "cannot listen on %s: %s; %s", name, strerror(error),
              remedy(error));
     return false;
 }
-
-static struct listener_row *add_row(struct bind_set *set, const char *name)
-{
-    struct listener_row *row = &set->rows[set->count];
-    *row = (struct listener_row){0};
-    set->names[set->count++] = mem_strdup(name);
-    return row;
-}
-
-enum sharing { SHARED, ALONE };
 
 /* What accept() inherits: small pieces leave at once, and a client that vanished
  * without a word is noticed after two minutes even while nobody writes to it. */
@@ -255,23 +228,23 @@ static void set_for_connections(int fd)
                          sizeof options[i].value);
 }
 
-/* -1: errno. */
-static int
-listen_tcp(const struct addrinfo *at, enum sharing sharing, bool is_every_address)
+int bind_listen_tcp(const struct bind_place *at,
+                    enum bind_sharing sharing,
+                    bool is_every_address)
 {
     int on = 1, off = 0;
-    int fd =
-        socket(at->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    int fd = socket(at->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                    IPPROTO_TCP);
     if (fd < 0)
         return -1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     set_for_connections(fd);
-    if (at->ai_family == AF_INET6)
+    if (at->any.sa_family == AF_INET6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, is_every_address ? &off : &on,
                          sizeof on);
-    if (sharing == SHARED)
+    if (sharing == BIND_SHARED)
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    if (bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0)
+    if (bind(fd, &at->any, at->size) == 0 && listen(fd, SOMAXCONN) == 0)
         return fd;
     int error = errno;
     (void)close(fd);
@@ -279,126 +252,24 @@ listen_tcp(const struct addrinfo *at, enum sharing sharing, bool is_every_addres
     return -1;
 }
 
-static void set_port(struct addrinfo *at, uint16_t port)
+void bind_adopt(int fd)
 {
-    if (at->ai_family == AF_INET6)
-        ((struct sockaddr_in6 *)(void *)at->ai_addr)->sin6_port = htons(port);
-    else
-        ((struct sockaddr_in *)(void *)at->ai_addr)->sin_port = htons(port);
+    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+    set_for_connections(fd);
 }
 
-static uint16_t port_of(int fd)
+bool bind_is_shared(int fd)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } at = {0};
-    socklen_t size = sizeof at;
-    if (getsockname(fd, &at.any, &size) != 0)
-        return 0;
-    return ntohs(at.any.sa_family == AF_INET6 ? at.v6.sin6_port : at.v4.sin_port);
-}
-
-static void name_tcp(const struct addrinfo *at, uint16_t port, char name[80])
-{
-    char host[64] = "?";
-    (void)getnameinfo(at->ai_addr, at->ai_addrlen, host, sizeof host, NULL, 0,
-                      NI_NUMERICHOST);
-    bool is_v6 = at->ai_family == AF_INET6;
-    (void)snprintf(name, 80, "http://%s%s%s:%u", is_v6 ? "[" : "", host,
-                   is_v6 ? "]" : "", port);
-}
-
-/* One socket for each edge; *port is filled in when it was 0. False: errno, and `name`
- * is what could not be opened. */
-static bool open_one_tcp(struct bind_set *set,
-                         struct addrinfo *at,
-                         bool is_every_address,
-                         uint16_t *port,
-                         char name[80])
-{
-    set_port(at, *port);
-    name_tcp(at, *port, name);
-    enum sharing sharing = set->edges > 1 ? SHARED : ALONE;
-    if (sharing == SHARED && *port != 0) {
-        int probe = listen_tcp(at, ALONE, is_every_address);
-        if (probe < 0)
-            return false;
-        (void)close(probe);
-    }
-    for (uint32_t edge = 0; edge < set->edges; edge++) {
-        int fd = listen_tcp(at, sharing, is_every_address);
-        if (fd < 0)
-            return false;
-        *fd_of(set, edge, set->count) = fd;
-        if (*port == 0) {
-            *port = port_of(fd);
-            set_port(at, *port);
-            name_tcp(at, *port, name);
-        }
-    }
-    (void)add_row(set, name);
-    return true;
-}
-
-static int resolve(const struct bind_address *address, struct addrinfo **ret_found)
-{
-    struct addrinfo hints = {
-        .ai_family = AF_UNSPEC,
-        .ai_socktype = SOCK_STREAM,
-        .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-    };
-    const char *host = address->host;
-    if (host[0] == '\0') {
-        /* [::] takes IPv4, too; a kernel without IPv6 still has 0.0.0.0. */
-        int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        host = probe < 0 ? "0.0.0.0" : "::";
-        if (probe >= 0)
-            (void)close(probe);
-    }
-    return getaddrinfo(host, "0", &hints, ret_found);
-}
-
-static bool open_tcp(struct bind_set *set,
-                     const struct bind_address *address,
-                     struct buf *ret_message)
-{
-    struct addrinfo *found = NULL;
-    int failed = resolve(address, &found);
-    if (failed != 0) {
-        buf_addf(ret_message,
-                 "cannot listen on %s:%u: %s; use an address of this machine, or "
-                 ":PORT for all of them",
-                 address->host, address->port, gai_strerror(failed));
-        return false;
-    }
-    uint32_t before = set->count;
-    uint16_t port = address->port;
-    char name[80];
-    (void)snprintf(name, sizeof name, "%.60s:%u", address->host, address->port);
-    int error = 0;
-    for (struct addrinfo *at = found; at != NULL; at = at->ai_next) {
-        errno = EMFILE;
-        if (set->count < MAX_LISTENERS &&
-            open_one_tcp(set, at, address->host[0] == '\0', &port, name))
-            continue;
-        error = errno;
-        /* "localhost" has an IPv6 address even where IPv6 is switched off. */
-        bool is_missing = error == EADDRNOTAVAIL || error == EAFNOSUPPORT;
-        if (!is_missing || (set->count == before && at->ai_next == NULL))
-            break;
-        error = 0;
-    }
-    freeaddrinfo(found);
-    return error == 0 || explain(ret_message, name, error);
+    int is_on = 0;
+    socklen_t size = sizeof is_on;
+    return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &is_on, &size) == 0 && is_on;
 }
 
 /* Removes a socket file that nobody listens on; errno when it must stay. */
-static bool clear_path(const struct sockaddr_un *at)
+static bool clear_path(const struct bind_place *at)
 {
     struct stat there;
-    if (lstat(at->sun_path, &there) != 0)
+    if (lstat(at->local.sun_path, &there) != 0)
         return errno == ENOENT;
     if (!S_ISSOCK(there.st_mode)) {
         errno = EEXIST;
@@ -407,21 +278,18 @@ static bool clear_path(const struct sockaddr_un *at)
     int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (probe < 0)
         return false;
-    bool is_dead =
-        connect(probe, (const struct sockaddr *)(const void *)at, sizeof *at) != 0 &&
-        errno == ECONNREFUSED;
+    bool is_dead = connect(probe, &at->any, at->size) != 0 && errno == ECONNREFUSED;
     (void)close(probe);
     if (!is_dead) {
         errno = EADDRINUSE;
         return false;
     }
-    return unlink(at->sun_path) == 0;
+    return unlink(at->local.sun_path) == 0;
 }
 
-/* Mode 0666 less the umask, as for a TCP port: who may reach the directory may connect.
- */
-static int listen_unix(const struct sockaddr_un *at, int *ret_file)
+int bind_listen_unix(const struct bind_place *at, int *ret_file)
 {
+    const char *path = at->local.sun_path;
     if (!clear_path(at))
         return -1;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -429,42 +297,12 @@ static int listen_unix(const struct sockaddr_un *at, int *ret_file)
         return -1;
     mode_t mask = umask(0);
     (void)umask(mask);
-    if (bind(fd, (const struct sockaddr *)(const void *)at, sizeof *at) == 0 &&
-        chmod(at->sun_path, 0666 & ~mask) == 0 && listen(fd, SOMAXCONN) == 0 &&
-        (*ret_file = look_at(at->sun_path)) >= 0)
+    if (bind(fd, &at->any, at->size) == 0 && chmod(path, 0666 & ~mask) == 0 &&
+        listen(fd, SOMAXCONN) == 0 &&
+        (*ret_file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC)) >= 0)
         return fd;
     int error = errno;
     (void)close(fd);
     errno = error;
     return -1;
-}
-
-static bool open_unix(struct bind_set *set,
-                      const struct bind_address *address,
-                      struct buf *ret_message)
-{
-    char name[sizeof address->path + 8];
-    (void)snprintf(name, sizeof name, "unix:%s", address->path);
-    if (set->count == MAX_LISTENERS) {
-        buf_addf(ret_message, "more than %d addresses to listen on", MAX_LISTENERS);
-        return false;
-    }
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-    memcpy(at.sun_path, address->path, strlen(address->path));
-    int file;
-    int fd = listen_unix(&at, &file);
-    if (fd < 0)
-        return explain(ret_message, name, errno);
-    uint32_t listener = set->count;
-    *fd_of(set, 0, listener) = fd;
-    struct listener_row *row = add_row(set, name);
-    row->path = mem_strdup(address->path);
-    row->file = file;
-    for (uint32_t edge = 1; edge < set->edges; edge++) {
-        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        if (copy < 0)
-            return explain(ret_message, name, errno);
-        *fd_of(set, edge, listener) = copy;
-    }
-    return true;
 }

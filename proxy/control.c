@@ -13,7 +13,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -27,44 +26,13 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "protocol/link.h"
-#include "proxy/admin/admin.h"
-#include "proxy/bind.h"
-#include "proxy/config/diff.h"
-#include "proxy/edge.h"
+#include "proxy/control_priv.h"
 #include "proxy/http/access_log.h"
 #include "proxy/waker.h"
 
 enum {
-    CONTROL_MAX_EDGES = 64,
     CONTROL_MORE_BACKENDS = 1024, /* that an operator may add */
     REPORTS_PER_CALL = 64,
-};
-
-struct edge_thread {
-    pthread_t thread;
-    struct link *orders; /* our end of the PAIR */
-    struct waker *waker;
-    struct control *control;
-    struct edge_options options;
-    uint64_t config_number; /* the configuration that it has said it follows */
-    bool is_ready, is_stopped;
-};
-
-struct control {
-    struct config *config;
-    struct config *started; /* the first one; kept */
-    struct list former;     /* configurations that an edge may still look at */
-    const struct proxy_options *options; /* its options */
-    struct link_context *context;
-    struct access_log *access_log;
-    struct bind_set *binds;
-    struct event_base *base;
-    struct event *signals;
-    struct admin *admin;
-    int signal_fd;
-    uint32_t edge_count;
-    bool is_stopping, has_failed, is_announced;
-    struct edge_thread edges[CONTROL_MAX_EDGES];
 };
 
 static bool open_everything(struct control *c);
@@ -74,7 +42,6 @@ static void stop_edges(struct control *c);
 static NO_RETURN void end_at_once(struct control *c);
 static void on_signals(evutil_socket_t fd, short what, void *arg);
 static enum waker_result on_reports(void *arg);
-static void free_former(struct control *c);
 static void serve(struct control *c);
 static void close_everything(struct control *c);
 
@@ -95,6 +62,7 @@ int control_run(struct config **config_p)
         return 1;
     }
     start_edges(&c);
+    control_begin_listening(&c);
     serve(&c);
     for (uint32_t i = 0; i < c.edge_count; i++)
         ASSERT(pthread_join(c.edges[i].thread, NULL) == 0);
@@ -128,22 +96,6 @@ static int open_signals(void)
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-static bool open_binds(struct control *c)
-{
-    struct buf message;
-    buf_init(&message, 0);
-    bool ok = true;
-    for (size_t i = 0; ok && i < c->options->bind.count; i++) {
-        struct bind_address address;
-        ok = bind_parse(c->options->bind.items[i], &address, &message) &&
-             bind_set_open(c->binds, &address, &message);
-    }
-    if (!ok)
-        log_error(NULL, "%.*s", SLICE_FMT(buf_slice(&message)));
-    buf_fini(&message);
-    return ok;
-}
-
 static bool open_everything(struct control *c)
 {
     const struct proxy_options *o = c->options;
@@ -164,8 +116,13 @@ static bool open_everything(struct control *c)
             return false;
         }
     }
-    c->binds = bind_set_new(c->edge_count);
-    if (!open_binds(c))
+    struct buf message;
+    buf_init(&message, 0);
+    bool is_open = control_open_listeners(c, &message);
+    if (!is_open)
+        log_error(NULL, "%.*s", SLICE_FMT(buf_slice(&message)));
+    buf_fini(&message);
+    if (!is_open)
         return false;
     /* A link for each backend of each edge, replaced ones for a moment too, and the
      * PAIRs. */
@@ -191,16 +148,24 @@ static void *run_edge(void *arg)
     return NULL;
 }
 
-static void send_order(struct edge_thread *e, const struct edge_order *order)
+void control_order(struct edge_thread *e, const struct edge_order *order)
 {
     enum err err = link_send(e->orders, 0, slice_of(order, sizeof *order), SLICE(""));
     if (err != ERR_NONE)
         log_error(NULL, "cannot reach edge thread %u", e->options.number);
 }
 
-static struct edge_order order_for(enum edge_order_kind kind,
-                                   const struct config_pool *pool,
-                                   const struct config_backend *b)
+void control_order_all(struct control *c, const struct edge_order *order)
+{
+    for (uint32_t i = 0; i < c->edge_count; i++)
+        if (!c->edges[i].is_stopped)
+            control_order(&c->edges[i], order);
+}
+
+void control_order_backend(struct edge_thread *e,
+                           enum edge_order_kind kind,
+                           const struct config_pool *pool,
+                           const struct config_backend *b)
 {
     struct edge_order order = {.kind = kind};
     static_assert(sizeof order.pool == sizeof pool->site.name, "copied below");
@@ -212,7 +177,7 @@ static struct edge_order order_for(enum edge_order_kind kind,
     order.backend.settings = BACKEND_SETTINGS;
     order.backend.settings.weight = b->weight;
     order.backend.settings.limit = b->limit;
-    return order;
+    control_order(e, &order);
 }
 
 static void send_membership(struct control *c, struct edge_thread *e)
@@ -221,10 +186,8 @@ static void send_membership(struct control *c, struct edge_thread *e)
         const struct config_pool *pool = &c->config->pools[i];
         if (!pool->is_named)
             continue; /* the admin's */
-        for (size_t n = 0; n < pool->backend_count; n++) {
-            struct edge_order order = order_for(EDGE_ADD, pool, &pool->backends[n]);
-            send_order(e, &order);
-        }
+        for (size_t n = 0; n < pool->backend_count; n++)
+            control_order_backend(e, EDGE_ADD, pool, &pool->backends[n]);
     }
 }
 
@@ -233,7 +196,7 @@ static void send_membership(struct control *c, struct edge_thread *e)
 static void on_order(void *owner, uint32_t edge, const struct edge_order *order)
 {
     struct control *c = owner;
-    send_order(&c->edges[edge], order);
+    control_order(&c->edges[edge], order);
 }
 
 static void on_shut_down(void *owner, enum shutdown_kind kind)
@@ -271,8 +234,8 @@ static bool open_admin(struct control *c)
         .base = c->base,
         .proxy = c->options,
         .edge_count = c->edge_count,
-        .listener_names = bind_set_names(c->binds),
-        .listener_count = bind_set_count(c->binds),
+        .binds = c->binds,
+        .inherited = c->inherited,
         .owner = c,
         .order = on_order,
         .shut_down = on_shut_down,
@@ -282,7 +245,7 @@ static bool open_admin(struct control *c)
     };
     buf_init(&message, 0);
     c->admin = admin_new(&options, &message);
-    bool ok = c->admin != NULL && admin_listen(c->admin, &message);
+    bool ok = c->admin != NULL && control_open_admin_listeners(c, &message);
     if (!ok)
         log_error(NULL, "%.*s", SLICE_FMT(buf_slice(&message)));
     buf_fini(&message);
@@ -305,9 +268,6 @@ static void start_edges(struct control *c)
             .count = c->edge_count,
             .context = c->context,
             .orders = theirs,
-            .listeners = bind_set_take(c->binds, i),
-            .listener_names = bind_set_names(c->binds),
-            .listener_count = bind_set_count(c->binds),
             .access_log = c->access_log,
             .instance = instance,
         };
@@ -322,115 +282,6 @@ static void start_edges(struct control *c)
     }
 }
 
-/* ---- another configuration ---- */
-
-struct reload {
-    struct control *c;
-    struct buf *report;
-    unsigned changes;
-};
-
-static void add_line(struct buf *report, const char *text)
-{
-    buf_addf(report, "%s%s", buf_len(report) == 0 ? "" : "\n", text);
-}
-
-static void log_lines(struct buf *report)
-{
-    struct slice rest = buf_slice(report);
-    while (rest.len > 0) {
-        const char *end = memchr(rest.ptr, '\n', rest.len);
-        size_t length = end == NULL ? rest.len : (size_t)(end - rest.ptr);
-        log_error(NULL, "reload: %.*s", (int)length, rest.ptr);
-        length += end != NULL;
-        rest = slice_of(rest.ptr + length, rest.len - length);
-    }
-}
-
-static bool refuse_reload(struct buf *report)
-{
-    log_lines(report);
-    log_error(NULL, "reload: nothing has changed");
-    return false;
-}
-
-static void on_change(void *arg, const struct config_change *change)
-{
-    struct reload *r = arg;
-    bool is_late = change->kind == CHANGE_FOR_RESTART;
-    log_write(is_late ? LOG_WARN : LOG_INFO, NULL, "reload: %s", change->text);
-    add_line(r->report, change->text);
-    r->changes++;
-    enum edge_order_kind kind;
-    if (change->kind == CHANGE_ADDED)
-        kind = EDGE_ADD;
-    else if (change->kind == CHANGE_REMOVED)
-        kind = EDGE_RETIRE;
-    else if (change->kind == CHANGE_SETTINGS)
-        kind = EDGE_SET;
-    else
-        return;
-    for (uint32_t i = 0; i < r->c->edge_count; i++) {
-        struct edge_thread *e = &r->c->edges[i];
-        struct edge_order order = order_for(kind, change->pool, change->backend);
-        if (!e->is_stopped && change->pool->is_named)
-            send_order(e, &order);
-    }
-}
-
-static void free_former(struct control *c)
-{
-    LIST_FOREACH(&c->former, n) {
-        struct config *config = NODE_OF(n, struct config, node);
-        bool is_in_use = false;
-        for (uint32_t i = 0; i < c->edge_count; i++)
-            is_in_use |=
-                !c->edges[i].is_stopped && c->edges[i].config_number <= config->number;
-        if (!is_in_use)
-            config_free(&config);
-    }
-}
-
-static void put_in_force(struct control *c, struct config *fresh)
-{
-    struct edge_order order = {.kind = EDGE_CONFIGURE, .config = fresh};
-    for (uint32_t i = 0; i < c->edge_count; i++)
-        if (!c->edges[i].is_stopped)
-            send_order(&c->edges[i], &order);
-    fresh->number = c->config->number + 1;
-    if (c->config != c->started)
-        list_push_back(&c->former, &c->config->node);
-    c->config = fresh;
-    c->options = &fresh->options;
-    admin_set_options(c->admin, c->options);
-    log_set_up(&c->options->log);
-}
-
-bool control_reload(struct control *c, struct buf *ret_report)
-{
-    struct config *was = c->config, *fresh = NULL;
-    if (c->is_stopping || was->options.config == NULL) {
-        add_line(ret_report, c->is_stopping ? "the proxy is shutting down"
-                                            : "there is no --config to read again");
-        return refuse_reload(ret_report);
-    }
-    if (config_load(was->argc, was->argv, &fresh, ret_report) != ERR_NONE)
-        return refuse_reload(ret_report);
-    if (fresh->options.insecure != was->options.insecure) {
-        add_line(ret_report, "insecure: takes a restart");
-        config_free(&fresh);
-        return refuse_reload(ret_report);
-    }
-    struct reload reload = {.c = c, .report = ret_report};
-    put_in_force(c, fresh);
-    config_diff(c->started, was, fresh, on_change, &reload);
-    if (reload.changes == 0)
-        add_line(ret_report, "nothing differs");
-    log_info(NULL, "reload: %s is in force, changes: %u", fresh->options.config,
-             reload.changes);
-    return true;
-}
-
 /* ---- run ---- */
 
 static void stop_edges(struct control *c)
@@ -439,9 +290,8 @@ static void stop_edges(struct control *c)
     if (c->is_stopping)
         return;
     c->is_stopping = true;
-    for (uint32_t i = 0; i < c->edge_count; i++)
-        if (!c->edges[i].is_stopped)
-            send_order(&c->edges[i], &order);
+    control_order_all(c, &order);
+    bind_set_close(c->binds);
 }
 
 /* The edges are cut off where they stand; what must not stay behind is removed. */
@@ -482,9 +332,7 @@ static void announce_when_ready(struct control *c)
     if (c->is_announced)
         return;
     c->is_announced = true;
-    const char *const *names = bind_set_names(c->binds);
-    for (uint32_t i = 0; i < bind_set_count(c->binds); i++)
-        log_info(NULL, "listening on %s", names[i]);
+    control_log_listeners(c);
 }
 
 static void on_report(struct control *c, struct edge_thread *e, struct slice bytes)
@@ -507,9 +355,11 @@ static void on_report(struct control *c, struct edge_thread *e, struct slice byt
         e->is_stopped = true;
         admin_on_edge_stopped(c->admin, e->options.number);
         break;
+    case EDGE_TURNED:
+        break;
     case EDGE_CONFIGURED:
         e->config_number++;
-        free_former(c);
+        control_free_former(c);
         break;
     case EDGE_SNAPSHOT_TAKEN:
         admin_on_snapshot(c->admin, report.snapshot);
@@ -570,6 +420,7 @@ static void close_everything(struct control *c)
     }
     link_context_free(&c->context);
     bind_set_free(&c->binds);
+    inherited_free(&c->inherited);
     access_log_free(&c->access_log);
     if (c->signals != NULL)
         event_free(c->signals);

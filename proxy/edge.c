@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
@@ -19,7 +20,7 @@
 #include "proxy/http/access_log.h"
 #include "proxy/http/clients.h"
 #include "proxy/http/file.h"
-#include "proxy/http/listener.h"
+#include "proxy/http/listeners.h"
 #include "proxy/site.h"
 #include "proxy/stats.h"
 #include "proxy/turn.h"
@@ -46,13 +47,13 @@ struct edge {
     struct access_writer *access;
     struct exchanges *exchanges;
     struct clients *clients;
-    struct listener **listeners;
+    struct listeners *listeners;
     struct link *orders;
     struct waker *order_waker;
     struct event *tick;
     uint64_t backend_count; /* configured */
     bool tick_is_slow;
-    bool is_stopping;
+    bool is_stopping, is_leaving;
     bool has_reported; /* which may have used up the edge of the orders' descriptor */
     bool was_followed; /* the last EDGE_KILL_REQUEST or _CLIENT found whom it meant */
     uint64_t stop_by_us;
@@ -247,13 +248,7 @@ static void build_clients(struct edge *e)
 {
     struct clients_options clients = clients_options_of(e);
     e->clients = clients_new(e->base, &clients);
-
-    uint32_t count = e->options->listener_count;
-    e->listeners = mem_zalloc((count + 1) * sizeof(struct listener *));
-    for (uint32_t i = 0; i < count; i++)
-        e->listeners[i] =
-            listener_new(e->base, e->options->listeners[i],
-                         e->options->listener_names[i], e->clients, &e->stats);
+    e->listeners = listeners_new(e->base, e->clients, &e->stats);
 }
 
 static void add_tick(struct edge *e, bool is_slow)
@@ -289,10 +284,10 @@ static void undo(struct edge *e)
         return;
     event_free(e->tick);
     waker_free(&e->order_waker);
-    for (uint32_t i = 0; i < e->options->listener_count; i++)
-        listener_free(&e->listeners[i]);
-    mem_free(&e->listeners);
+    if (e->listeners != NULL)
+        listeners_close(e->listeners, NULL);
     clients_free(&e->clients);
+    listeners_free(&e->listeners);
     bool has_input UNUSED = sites_turn(e->sites, deadlines_now(e->deadlines));
     exchanges_free(&e->exchanges);
     access_writer_free(&e->access);
@@ -312,8 +307,9 @@ static bool has_to_watch(const struct edge *e)
 
 static bool is_done(struct edge *e)
 {
-    return e->is_stopping && (clients_count(e->clients) == 0 ||
-                              deadlines_now(e->deadlines) >= e->stop_by_us);
+    bool is_late = e->is_stopping && deadlines_now(e->deadlines) >= e->stop_by_us;
+    return is_late ||
+           ((e->is_stopping || e->is_leaving) && clients_count(e->clients) == 0);
 }
 
 static void run(struct edge *e)
@@ -446,10 +442,45 @@ static void begin_stop(struct edge *e)
         return;
     e->is_stopping = true;
     e->stop_by_us = deadlines_now(e->deadlines) + to_us(e->proxy.graceful_timeout_s);
-    for (uint32_t i = 0; i < e->options->listener_count; i++)
-        listener_free(&e->listeners[i]);
+    listeners_close(e->listeners, NULL);
     clients_stop(e->clients);
     exchanges_stop(e->exchanges, e->proxy.graceful_timeout_s);
+}
+
+/* Whoever listens there now takes what is new. */
+static void begin_leave(struct edge *e)
+{
+    if (e->is_stopping || e->is_leaving)
+        return;
+    e->is_leaving = true;
+    listeners_leave(e->listeners);
+    clients_leave(e->clients);
+}
+
+static void listen_at(struct edge *e, const struct edge_order *order)
+{
+    if (e->is_stopping || e->is_leaving)
+        (void)close(order->listen.fd);
+    else
+        listeners_add(e->listeners, order->listen.fd, order->listen.name);
+}
+
+/* True: followed. */
+static bool follow_listening(struct edge *e, const struct edge_order *order)
+{
+    switch (order->kind) {
+    case EDGE_LISTEN:
+        listen_at(e, order);
+        return true;
+    case EDGE_UNLISTEN:
+        listeners_close(e->listeners, order->listen.name);
+        return true;
+    case EDGE_LEAVE:
+        begin_leave(e);
+        return true;
+    default:
+        return false;
+    }
 }
 
 static void follow_at(struct pool *pool, const struct edge_order *order)
@@ -502,6 +533,12 @@ static void follow(struct edge *e, const struct edge_order *order)
         begin_stop(e);
         return;
     }
+    if (order->kind == EDGE_PROBE) {
+        report(e, EDGE_TURNED);
+        return;
+    }
+    if (follow_listening(e, order))
+        return;
     if (order->kind == EDGE_SNAPSHOT) {
         take_snapshot(e, order->snapshot);
         return;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "protocol/link.h"
+#include "proxy/bind.h"
 #include "proxy/config/config.h"
 #include "proxy/exchange_report.h"
 #include "proxy/http/clients_report.h"
@@ -31,6 +32,11 @@ enum edge_order_kind {
     EDGE_SNAPSHOT,  /* fills `snapshot` and says EDGE_SNAPSHOT_TAKEN */
     EDGE_CONFIGURE, /* config: its options, pools and routes; says EDGE_CONFIGURED */
     EDGE_RETIRE,    /* pool_retire */
+    EDGE_LISTEN,    /* listen: the socket is the edge's */
+    EDGE_UNLISTEN,  /* listen: all of that name; their connections go on */
+    EDGE_LEAVE,     /* another process listens there: finish each connection in its own
+                       time, then stop */
+    EDGE_PROBE,     /* says EDGE_TURNED */
     EDGE_SHUTDOWN,
 };
 struct edge_order {
@@ -51,6 +57,10 @@ struct edge_order {
         uint64_t client;             /* its number */
         struct snapshot *snapshot;   /* the edge's until it says so */
         const struct config *config; /* borrowed until it says so */
+        struct {
+            int fd;                   /* bound, listening, non-blocking */
+            char name[BIND_MAX_NAME]; /* "http://127.0.0.1:8000" or "unix:/path" */
+        } listen;
     };
 };
 /* What the edge says back. */
@@ -59,6 +69,7 @@ enum edge_report_kind {
     EDGE_FAILED,
     EDGE_STOPPED,
     EDGE_CONFIGURED,
+    EDGE_TURNED,         /* its loop turns */
     EDGE_SNAPSHOT_TAKEN, /* snapshot: the control thread's again */
     EDGE_NOTICE,         /* text: an app server came up or went down */
 };
@@ -98,10 +109,7 @@ struct edge_options {
                                     backends come by EDGE_ADD */
     uint32_t number, count;
     struct link_context *context;
-    struct link *orders;  /* the edge's end of the PAIR; the edge frees it */
-    const int *listeners; /* bound, listening, non-blocking fds; the edge closes them */
-    const char *const *listener_names; /* "http://127.0.0.1:8000" or "unix:/path" */
-    uint32_t listener_count;
+    struct link *orders;           /* the edge's end of the PAIR; the edge frees it */
     struct access_log *access_log; /* NULL: none; thread-safe, one write(2) per turn */
     uint64_t instance;
 };

@@ -27,8 +27,9 @@ static const struct option_row rows[] = {
 
     {"bind", 'b', OPTION_LIST, ROW(bind), "ADDRESS", "127.0.0.1:8000", 0, 0,
      "Addresses",
-     "listen here: HOST:PORT, [IPV6]:PORT, :PORT (every address) or unix:/path; "
-     "repeatable"},
+     "listen here: HOST:PORT, [IPV6]:PORT, :PORT (every address), unix:/path or "
+     "fd:NAME "
+     "(a socket that systemd passes); repeatable"},
     {"backend", 0, OPTION_LIST, ROW(backend), "[NAME=]ENDPOINT", NULL, 0, 0, NULL,
      "an app server: ipc:///path or tcp://host:port; repeatable; the default names are "
      "b1, b2 ..."},

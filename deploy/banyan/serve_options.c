@@ -19,8 +19,8 @@ enum { EXIT_USAGE = 2 };
 /* clang-format off */
 static const struct option_row ROWS[] = {
     {"bind", 'b', OPTION_LIST, ROW(bind), "ADDRESS", "127.0.0.1:8000", 0, 0, "Serving",
-     "listen here: HOST:PORT, [IPV6]:PORT, :PORT (every address) or unix:/path; "
-     "repeatable"},
+     "listen here: HOST:PORT, [IPV6]:PORT, :PORT (every address), unix:/path or fd:NAME "
+     "(a socket that systemd passes); repeatable"},
     {"workers", 'w', OPTION_COUNT, ROW(workers), "N", "0", 0, SERVE_WORKERS_MAX, NULL,
      "application processes; 0: one for each core"},
     {"threads", 0, OPTION_COUNT, ROW(threads), "N", "16", 1, 4096, NULL,

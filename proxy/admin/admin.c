@@ -33,6 +33,8 @@ struct admin *admin_new(const struct admin_options *options, struct buf *ret_mes
     list_init(&admin->clients);
     list_init(&admin->remotes);
     list_init(&admin->metrics_clients);
+    admin->controls = bind_set_new(1, options->inherited);
+    admin->metrics = bind_set_new(1, options->inherited);
     members_init(&admin->saved);
     buf_init(&admin->saved_text, 0);
     if (options->proxy->state_file != NULL)
@@ -51,6 +53,7 @@ void admin_free(struct admin **admin_p)
         return;
     CHECK_OBJ(admin, ADMIN_MAGIC);
     admin_server_free(admin);
+    admin_close_listeners(admin);
     metrics_free(admin);
     for (struct node *n = list_first(&admin->operations); n != NULL;
          n = list_first(&admin->operations)) {

@@ -15,7 +15,9 @@
 #include "proxy/options.h"
 
 struct admin;
+struct bind_set;
 struct event_base;
+struct inherited;
 
 enum shutdown_kind { SHUTDOWN_GRACEFUL, SHUTDOWN_QUICK };
 
@@ -23,8 +25,8 @@ struct admin_options { /* all borrowed, outlives the admin */
     struct event_base *base;
     const struct proxy_options *proxy;
     uint32_t edge_count;
-    const char *const *listener_names;
-    uint32_t listener_count;
+    struct bind_set *binds;      /* what the edges listen at */
+    struct inherited *inherited; /* for control and metrics */
     /* what it asks of the control thread; an order may be sent before the thread runs
      */
     void *owner;
@@ -44,9 +46,14 @@ MUST_CHECK struct admin *admin_new(const struct admin_options *options,
                                    struct buf *ret_message);
 /* Ends every connection; their operations are not finished. */
 void admin_free(struct admin **admin_p);
-/* Opens the sockets of --control and --metrics. False: ret_message names the path, the
- * reason and the remedy. */
-MUST_CHECK bool admin_listen(struct admin *admin, struct buf *ret_message);
+/* The sockets of --control and --metrics, as bind_set_prepare; then they are in force,
+ * or (no call) as before at the next prepare. The options live until then. */
+MUST_CHECK bool admin_prepare_listeners(struct admin *admin,
+                                        const struct proxy_options *options,
+                                        struct buf *ret_message);
+void admin_commit_listeners(struct admin *admin);
+/* Somebody is answered from here on. */
+void admin_begin_listening(struct admin *admin);
 /* Orders the whole membership: the first orders of each edge. */
 void admin_introduce(struct admin *admin, uint32_t edge);
 

@@ -9,9 +9,9 @@
 #include "proxy/admin/journal.h"
 #include "proxy/admin/members.h"
 #include "proxy/admin/report.h"
+#include "proxy/bind_set.h"
 
 struct admin_client;
-struct bind_set;
 struct event;
 
 enum {
@@ -19,7 +19,6 @@ enum {
     ADMIN_CLIENT_MAGIC = 0xad314001,
     OPERATION_MAGIC = 0xad314002,
     ADMIN_MAX_EDGES = 64,
-    METRICS_LISTENERS = 8,
     ADMIN_MAX_OPTIONS = 128,
     ADMIN_MAX_CLIENTS = 64, /* of all sockets; of a remote endpoint */
     ADMIN_MAX_APPS = 1024,  /* registering ones, of a remote endpoint */
@@ -43,15 +42,18 @@ struct admin {
     bool is_edge_stopped[ADMIN_MAX_EDGES];
     uint64_t operation_ids;
     struct list operations;
+    /* listen.c */
+    struct bind_set *controls, *metrics;
+    struct list listeners;
+    const struct proxy_options *prepared;
+    bool is_listening;
     /* server.c */
-    struct list listeners, clients; /* clients: of remote.c, too */
+    struct list clients; /* of remote.c, too */
     uint32_t connection_count;
     /* remote.c */
     struct list remotes;
     struct link_context *remote_context; /* NULL: there are none */
     /* metrics.c */
-    struct bind_set *metrics_set;
-    struct event *metrics_listeners[METRICS_LISTENERS];
     struct list metrics_clients;
     uint32_t metrics_client_count;
 };
@@ -156,6 +158,13 @@ admin_commit(struct operation *op, const char *name, struct change *change);
 /* Writes all of the model down. False: errno. */
 MUST_CHECK bool admin_save(struct admin *admin);
 
+/* ---- listen.c ---- */
+void admin_close_listeners(struct admin *admin);
+
+/* ---- server.c ---- */
+/* Takes the connection. */
+void admin_accept(struct admin *admin, enum role role, int fd);
+
 /* ---- client.c ---- */
 /* Zeroed before; who and role are the carrier's to say. */
 void admin_client_init(struct admin_client *client,
@@ -178,11 +187,12 @@ void admin_client_end(struct admin_client *client);
 void admin_server_free(struct admin *admin);
 
 /* ---- remote.c ---- */
-/* Opens a tcp:// endpoint at which everybody has this role. False: ret_message. */
-MUST_CHECK bool remote_listen(struct admin *admin,
-                              const char *endpoint,
-                              enum role role,
-                              struct buf *ret_message);
+/* The tcp:// endpoints of these options, as bind_set_prepare. */
+MUST_CHECK bool remote_prepare(struct admin *admin,
+                               const struct proxy_options *options,
+                               struct buf *ret_message);
+void remote_rollback(struct admin *admin);
+void remote_commit(struct admin *admin);
 /* After the clients are gone; waits a moment for the last answers to leave. */
 void remote_free_all(struct admin *admin);
 uint32_t remote_peer_count(const struct admin *admin);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The listener: one request for each connection, answered when the edge threads'
+ * One request for each connection, answered when the edge threads'
  * snapshots are there. */
 #include "proxy/admin/metrics.h"
 
@@ -13,7 +13,6 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "proxy/admin/admin_priv.h"
-#include "proxy/bind.h"
 
 enum {
     METRICS_MAGIC = 0xad314003,
@@ -32,38 +31,10 @@ struct metrics_client {
     struct operation *operation; /* NULL: none runs */
 };
 
-static void on_connection(evutil_socket_t fd, short what, void *arg);
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 
-/* ---- the listener ---- */
-
-bool metrics_listen(struct admin *admin, struct buf *ret_message)
-{
-    const char *text = admin->options.proxy->metrics;
-    struct bind_address address;
-    if (text == NULL)
-        return true;
-    admin->metrics_set = bind_set_new(1);
-    if (!bind_parse(text, &address, ret_message) ||
-        !bind_set_open(admin->metrics_set, &address, ret_message))
-        return false;
-    /* A name may stand for several addresses; METRICS_LISTENERS are watched. */
-    uint32_t count = bind_set_count(admin->metrics_set);
-    const int *fds = bind_set_take(admin->metrics_set, 0);
-    for (uint32_t i = 0; i < count; i++) {
-        if (i >= METRICS_LISTENERS) {
-            (void)close(fds[i]);
-            continue;
-        }
-        struct event *e = event_new(admin->options.base, fds[i], EV_READ | EV_PERSIST,
-                                    on_connection, admin);
-        ASSERT(e != NULL && event_add(e, NULL) == 0);
-        admin->metrics_listeners[i] = e;
-        log_info(NULL, "metrics at %s/metrics", bind_set_names(admin->metrics_set)[i]);
-    }
-    return true;
-}
+/* ---- connections ---- */
 
 static void free_client(struct metrics_client **client_p)
 {
@@ -89,25 +60,11 @@ void metrics_free(struct admin *admin)
         struct metrics_client *c = NODE_OF(n, struct metrics_client, node);
         free_client(&c);
     }
-    for (uint32_t i = 0; i < METRICS_LISTENERS; i++) {
-        struct event *e = admin->metrics_listeners[i];
-        if (e == NULL)
-            continue;
-        (void)close(event_get_fd(e));
-        event_free(e);
-        admin->metrics_listeners[i] = NULL;
-    }
-    bind_set_free(&admin->metrics_set);
 }
 
-static void on_connection(evutil_socket_t fd, short what, void *arg)
+void metrics_accept(struct admin *admin, int accepted)
 {
     static const struct timeval patience = {.tv_sec = PATIENCE_S};
-    struct admin *admin = CAST_OBJ(arg, struct admin, ADMIN_MAGIC);
-    (void)what;
-    int accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (accepted < 0)
-        return;
     if (admin->metrics_client_count == MAX_CLIENTS) {
         (void)close(accepted);
         return;

@@ -11,8 +11,8 @@
 struct admin;
 struct operation;
 
-/* Opens --metrics. False: ret_message says why. */
-MUST_CHECK bool metrics_listen(struct admin *admin, struct buf *ret_message);
+/* Takes a connection to --metrics. */
+void metrics_accept(struct admin *admin, int fd);
 void metrics_free(struct admin *admin);
 
 /* The page, from the operation's snapshots. */

@@ -20,6 +20,7 @@
 
 enum {
     MESSAGES_PER_CALL = 64,
+    MAX_ENDPOINTS = 128, /* replaced ones for a moment, too */
     FULL_AGAIN_US = 20 * 1000,
     LOOKS_PER_IDLE_TIME = 4,
 };
@@ -33,6 +34,9 @@ struct remote {
     struct list peers;
     uint32_t app_count, operator_count;
     struct event *look; /* for idle peers */
+    char *endpoint;
+    bool is_new, is_wanted; /* while a change is prepared */
+    enum role next_role;
 };
 
 struct remote_peer {
@@ -75,21 +79,22 @@ static void watch_idle(struct remote *r)
     ASSERT(r->look != NULL && event_add(r->look, &pause) == 0);
 }
 
-bool remote_listen(struct admin *admin,
-                   const char *endpoint,
-                   enum role role,
-                   struct buf *ret_message)
+static bool listen_remotely(struct admin *admin,
+                            const char *endpoint,
+                            enum role role,
+                            struct buf *ret_message)
 {
     struct remote *r = mem_zalloc(sizeof *r);
     enum link_policy policy =
         admin->options.proxy->insecure ? LINK_INSECURE : LINK_LOCAL_ONLY;
     r->admin = admin;
-    r->role = role;
+    r->role = r->next_role = role;
+    r->endpoint = mem_strdup(endpoint);
+    r->is_new = r->is_wanted = true;
     list_init(&r->peers);
     list_push_back(&admin->remotes, &r->node);
     if (admin->remote_context == NULL)
-        admin->remote_context =
-            link_context_new((unsigned)admin->options.proxy->control.count);
+        admin->remote_context = link_context_new(MAX_ENDPOINTS);
     if (link_bind_lines(admin->remote_context, endpoint, policy, &r->link) !=
         ERR_NONE) {
         buf_addf(ret_message, "--control: cannot listen on %s: %s%s", endpoint,
@@ -105,17 +110,86 @@ bool remote_listen(struct admin *admin,
     return true;
 }
 
+static void free_remote(struct remote **remote_p)
+{
+    struct remote *r = take(*remote_p);
+    node_leave(&r->node);
+    LIST_FOREACH(&r->peers, n) {
+        struct admin_client *client = &NODE_OF(n, struct remote_peer, node)->client;
+        admin_client_free(&client);
+    }
+    waker_free(&r->waker);
+    if (r->look != NULL)
+        event_free(r->look);
+    link_free(&r->link);
+    mem_free(&r->endpoint);
+    mem_free(&r);
+}
+
+static struct remote *find_remote(struct admin *admin, const char *endpoint)
+{
+    LIST_FOREACH(&admin->remotes, n) {
+        struct remote *r = NODE_OF(n, struct remote, node);
+        if (strcmp(r->endpoint, endpoint) == 0)
+            return r;
+    }
+    return NULL;
+}
+
+bool remote_prepare(struct admin *admin,
+                    const struct proxy_options *options,
+                    struct buf *ret_message)
+{
+    LIST_FOREACH(&admin->remotes, n)
+        NODE_OF(n, struct remote, node)->is_wanted = false;
+    for (size_t i = 0; i < options->control.count; i++) {
+        struct proxy_control control;
+        enum role role = ROLE_ADMIN;
+        bool is_good = proxy_control_parse(options->control.items[i], &control) &&
+                       (control.role.len == 0 || role_parse(control.role, &role));
+        ASSERT(is_good); /* proxy_options_check */
+        if (!control.is_remote)
+            continue;
+        struct remote *r = find_remote(admin, control.address);
+        if (r != NULL) {
+            r->is_wanted = true;
+            r->next_role = role;
+        } else if (!listen_remotely(admin, control.address, role, ret_message)) {
+            remote_rollback(admin);
+            return false;
+        }
+    }
+    return true;
+}
+
+void remote_rollback(struct admin *admin)
+{
+    LIST_FOREACH(&admin->remotes, n) {
+        struct remote *r = NODE_OF(n, struct remote, node);
+        if (r->is_new)
+            free_remote(&r);
+    }
+}
+
+void remote_commit(struct admin *admin)
+{
+    LIST_FOREACH(&admin->remotes, n) {
+        struct remote *r = NODE_OF(n, struct remote, node);
+        r->is_new = false;
+        r->role = r->next_role;
+        if (r->is_wanted)
+            continue;
+        log_info(NULL, "no control endpoint %s any more", r->endpoint);
+        free_remote(&r);
+    }
+}
+
 void remote_free_all(struct admin *admin)
 {
     for (struct node *n = list_pop_front(&admin->remotes); n != NULL;
          n = list_pop_front(&admin->remotes)) {
         struct remote *r = NODE_OF(n, struct remote, node);
-        ASSERT(list_is_empty(&r->peers));
-        waker_free(&r->waker);
-        if (r->look != NULL)
-            event_free(r->look);
-        link_free(&r->link);
-        mem_free(&r);
+        free_remote(&r);
     }
     link_context_free(&admin->remote_context);
 }

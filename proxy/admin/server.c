@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Unix sockets of mode 0600 and their connections: lines in, one at a time, answers
+ * Connections of operators: lines in, one at a time, answers
  * out. What a connection may do is its socket's role; who it is says the kernel. */
 #include <errno.h>
 #include <event2/event.h>
@@ -7,24 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "proxy/admin/admin_priv.h"
-#include "proxy/admin/metrics.h"
-#include "proxy/bind.h"
 
 enum { READ_BYTES = 4096 };
-
-struct admin_listener { /* of one Unix socket */
-    struct node node;
-    struct admin *admin;
-    enum role role;
-    struct bind_set *set; /* one socket */
-    struct event *event;
-};
 
 /* A connection. */
 struct socket_client {
@@ -33,63 +22,10 @@ struct socket_client {
     struct event *readable, *writable;
 };
 
-static void on_connection(evutil_socket_t fd, short what, void *arg);
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
 
-/* ---- listeners ---- */
-
-/* The socket is nobody else's at any moment. */
-static bool open_socket(struct bind_set *set, const char *path, struct buf *message)
-{
-    struct bind_address address;
-    own(mem) char *text = mem_printf("unix:%s", path);
-    if (!bind_parse(text, &address, message))
-        return false;
-    mode_t mask = umask(0177);
-    bool is_open = bind_set_open(set, &address, message);
-    (void)umask(mask);
-    return is_open;
-}
-
-static bool listen_at_path(struct admin *admin,
-                           const char *path,
-                           enum role role,
-                           struct buf *message)
-{
-    struct admin_listener *l = mem_zalloc(sizeof *l);
-    l->admin = admin;
-    l->role = role;
-    l->set = bind_set_new(1);
-    list_push_back(&admin->listeners, &l->node);
-    if (!open_socket(l->set, path, message))
-        return false;
-    int fd = bind_set_take(l->set, 0)[0];
-    l->event =
-        event_new(admin->options.base, fd, EV_READ | EV_PERSIST, on_connection, l);
-    ASSERT(l->event != NULL && event_add(l->event, NULL) == 0);
-    log_info(NULL, "control endpoint %s (%s)", path, role_name(role));
-    return true;
-}
-
-bool admin_listen(struct admin *admin, struct buf *ret_message)
-{
-    CHECK_OBJ(admin, ADMIN_MAGIC);
-    const struct option_list *list = &admin->options.proxy->control;
-    for (size_t i = 0; i < list->count; i++) {
-        struct proxy_control control;
-        enum role role = ROLE_ADMIN;
-        bool is_good = proxy_control_parse(list->items[i], &control) &&
-                       (control.role.len == 0 || role_parse(control.role, &role));
-        ASSERT(is_good); /* proxy_options_check */
-        bool is_open = control.is_remote
-                           ? remote_listen(admin, control.address, role, ret_message)
-                           : listen_at_path(admin, control.address, role, ret_message);
-        if (!is_open)
-            return false;
-    }
-    return metrics_listen(admin, ret_message);
-}
+/* ---- connections ---- */
 
 void admin_server_free(struct admin *admin)
 {
@@ -99,20 +35,8 @@ void admin_server_free(struct admin *admin)
         c->carrier->flush(c); /* "ending at once" has to arrive */
         admin_client_free(&c);
     }
-    for (struct node *n = list_pop_front(&admin->listeners); n != NULL;
-         n = list_pop_front(&admin->listeners)) {
-        struct admin_listener *l = NODE_OF(n, struct admin_listener, node);
-        if (l->event != NULL) {
-            (void)close(event_get_fd(l->event));
-            event_free(l->event);
-        }
-        bind_set_free(&l->set);
-        mem_free(&l);
-    }
     remote_free_all(admin);
 }
-
-/* ---- connections ---- */
 
 static void write_socket(struct admin_client *client);
 static void read_socket(struct admin_client *client);
@@ -143,14 +67,8 @@ static void name_peer(struct socket_client *s)
         (void)snprintf(who, sizeof s->client.who, "unknown");
 }
 
-static void on_connection(evutil_socket_t fd, short what, void *arg)
+void admin_accept(struct admin *admin, enum role role, int accepted)
 {
-    struct admin_listener *l = arg;
-    struct admin *admin = l->admin;
-    (void)what;
-    int accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (accepted < 0)
-        return;
     if (admin->connection_count == ADMIN_MAX_CLIENTS) {
         static const char full[] =
             "!too many connections to this control endpoint\n=1\n";
@@ -160,7 +78,7 @@ static void on_connection(evutil_socket_t fd, short what, void *arg)
     }
     struct socket_client *s = mem_zalloc(sizeof *s);
     admin_client_init(&s->client, admin, &socket_carrier);
-    s->client.role = l->role;
+    s->client.role = role;
     s->fd = accepted;
     name_peer(s);
     s->readable =

@@ -130,8 +130,9 @@ void verb_show_listeners(struct operation *op)
     static const struct report_column columns[] = {{"address", "ADDRESS", ALIGN_LEFT}};
     const struct admin_options *o = &op->admin->options;
     report_table(&op->report, "listeners", COLUMNS(columns));
-    for (uint32_t i = 0; i < o->listener_count; i++)
-        report_text(&op->report, o->listener_names[i]);
+    for (const struct bind_row *row = bind_set_first(o->binds); row != NULL;
+         row = bind_set_next(o->binds, row))
+        report_text(&op->report, bind_row_name(row));
     operation_finish(op, OUTCOME_DONE);
 }
 

@@ -16,6 +16,9 @@ struct differ {
 bool config_is_live(const struct option_row *row)
 {
     static const char *const names[] = {
+        "bind",
+        "control",
+        "metrics",
         "trusted-proxies",
         "underscore-headers",
         "lenient",

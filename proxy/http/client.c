@@ -425,5 +425,6 @@ bool client_body_is_whole(const struct client *c)
 
 bool client_may_keep_alive(const struct client *c)
 {
-    return c->may_keep_alive && c->state == CLIENT_BUSY && !c->all->is_stopping;
+    return c->may_keep_alive && c->state == CLIENT_BUSY && !c->all->is_stopping &&
+           !c->all->is_leaving;
 }

@@ -84,7 +84,7 @@ struct clients {
     uint32_t count;   /* not closed */
     uint64_t numbers;
     struct refusals refusals;
-    bool is_stopping;
+    bool is_stopping, is_leaving;
     int64_t date_second;
     char date[30];
     struct request_head head; /* of the request being read: large, used for one call */

@@ -137,6 +137,12 @@ bool clients_has_output(const struct clients *all)
     return !list_is_empty(&all->dirty);
 }
 
+void clients_leave(struct clients *all)
+{
+    CHECK_OBJ(all, CLIENTS_MAGIC);
+    all->is_leaving = true;
+}
+
 void clients_stop(struct clients *all)
 {
     CHECK_OBJ(all, CLIENTS_MAGIC);

@@ -59,6 +59,9 @@ MUST_CHECK bool clients_turn(struct clients *all);
 /* Something to write came up since. */
 bool clients_has_output(const struct clients *all);
 
+/* Somebody else serves from here on: each is closed after its next answer, or when it
+ * was idle for as long as ever. */
+void clients_leave(struct clients *all);
 /* Shutting down: idle ones are closed, each other one after its answer. */
 void clients_stop(struct clients *all);
 

@@ -139,6 +139,19 @@ static void on_readable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     }
 }
 
+void listener_leave(struct listener **listener_p)
+{
+    struct listener *l = take(*listener_p);
+    if (l == NULL)
+        return;
+    CHECK_OBJ(l, LISTENER_MAGIC);
+    event_free(l->readable);
+    event_free(l->resume);
+    (void)close(l->fd);
+    l->magic = 0;
+    mem_free(&l);
+}
+
 void listener_free(struct listener **listener_p)
 {
     struct listener *l = *listener_p;
@@ -148,9 +161,5 @@ void listener_free(struct listener **listener_p)
     for (int i = 0; i < LAST_ACCEPTS && clients_has_room(l->clients); i++)
         if (!accept_one(l))
             break;
-    event_free(l->readable);
-    event_free(l->resume);
-    (void)close(l->fd);
-    l->magic = 0;
-    mem_free(listener_p);
+    listener_leave(listener_p);
 }

@@ -20,5 +20,7 @@ MUST_CHECK struct listener *listener_new(struct event_base *base,
 /* Accepts what waits already, then closes: nobody who got a connection is turned away.
  */
 void listener_free(struct listener **listener_p);
+/* Closes: what waits is for others who listen there. */
+void listener_leave(struct listener **listener_p);
 
 #endif

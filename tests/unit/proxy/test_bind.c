@@ -10,11 +10,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "proxy/bind.h"
@@ -23,31 +20,35 @@ static void addresses_are_read_as_they_are_meant(void **state)
 {
     static const struct {
         const char *text;
-        bool ok, is_unix;
-        const char *host; /* or path */
+        bool ok;
+        enum bind_kind kind;
+        const char *host; /* or path, or name */
         uint16_t port;
     } cases[] = {
-        {"127.0.0.1:8000", true, false, "127.0.0.1", 8000},
-        {"localhost:80", true, false, "localhost", 80},
-        {"http://localhost:80", true, false, "localhost", 80},
-        {":8000", true, false, "", 8000},
-        {"0.0.0.0:0", true, false, "0.0.0.0", 0},
-        {"[::1]:65535", true, false, "::1", 65535},
-        {"[fe80::1%eth0]:1", true, false, "fe80::1%eth0", 1},
-        {"unix:/run/web.sock", true, true, "/run/web.sock", 0},
-        {"unix:web.sock", true, true, "web.sock", 0},
-        {"", false, false, NULL, 0},
-        {"8000", false, false, NULL, 0},
-        {"host", false, false, NULL, 0},
-        {"host:", false, false, NULL, 0},
-        {"host:65536", false, false, NULL, 0},
-        {"host:-1", false, false, NULL, 0},
-        {"host:80x", false, false, NULL, 0},
-        {"::1:80", false, false, NULL, 0},
-        {"[]:80", false, false, NULL, 0},
-        {"[host]:80", false, false, NULL, 0},
-        {"tcp://host:80", false, false, NULL, 0},
-        {"unix:", false, false, NULL, 0},
+        {"127.0.0.1:8000", true, BIND_TCP, "127.0.0.1", 8000},
+        {"localhost:80", true, BIND_TCP, "localhost", 80},
+        {"http://localhost:80", true, BIND_TCP, "localhost", 80},
+        {":8000", true, BIND_TCP, "", 8000},
+        {"0.0.0.0:0", true, BIND_TCP, "0.0.0.0", 0},
+        {"[::1]:65535", true, BIND_TCP, "::1", 65535},
+        {"[fe80::1%eth0]:1", true, BIND_TCP, "fe80::1%eth0", 1},
+        {"unix:/run/web.sock", true, BIND_UNIX, "/run/web.sock", 0},
+        {"unix:web.sock", true, BIND_UNIX, "web.sock", 0},
+        {"", false, BIND_TCP, NULL, 0},
+        {"8000", false, BIND_TCP, NULL, 0},
+        {"host", false, BIND_TCP, NULL, 0},
+        {"host:", false, BIND_TCP, NULL, 0},
+        {"host:65536", false, BIND_TCP, NULL, 0},
+        {"host:-1", false, BIND_TCP, NULL, 0},
+        {"host:80x", false, BIND_TCP, NULL, 0},
+        {"::1:80", false, BIND_TCP, NULL, 0},
+        {"[]:80", false, BIND_TCP, NULL, 0},
+        {"[host]:80", false, BIND_TCP, NULL, 0},
+        {"tcp://host:80", false, BIND_TCP, NULL, 0},
+        {"unix:", false, BIND_TCP, NULL, 0},
+        {"fd:web", true, BIND_INHERITED, "web", 0},
+        {"fd:", false, BIND_TCP, NULL, 0},
+        {"fd:a:b", false, BIND_TCP, NULL, 0},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -59,8 +60,11 @@ static void addresses_are_read_as_they_are_meant(void **state)
             fail_msg("%s", cases[i].text);
         assert_int_equal(ok, buf_len(&message) == 0);
         if (ok) {
-            assert_int_equal(a.is_unix, cases[i].is_unix);
-            assert_string_equal(a.is_unix ? a.path : a.host, cases[i].host);
+            assert_int_equal(a.kind, cases[i].kind);
+            assert_string_equal(a.kind == BIND_UNIX        ? a.path
+                                : a.kind == BIND_INHERITED ? a.passed_as
+                                                           : a.host,
+                                cases[i].host);
             assert_int_equal(a.port, cases[i].port);
         }
         buf_fini(&message);
@@ -76,56 +80,6 @@ static void addresses_are_read_as_they_are_meant(void **state)
     buf_fini(&message);
 }
 
-static bool open_one(struct bind_set *set, const char *text, char say[200])
-{
-    struct bind_address address;
-    struct buf message;
-    buf_init(&message, 0);
-    bool ok =
-        bind_parse(text, &address, &message) && bind_set_open(set, &address, &message);
-    snprintf(say, 200, "%.*s", SLICE_FMT(buf_slice(&message)));
-    buf_fini(&message);
-    return ok;
-}
-
-static void close_edge(struct bind_set *set, uint32_t edge)
-{
-    const int *fds = bind_set_take(set, edge);
-    for (uint32_t i = 0; i < bind_set_count(set); i++) {
-        int listens = 0;
-        socklen_t size = sizeof listens;
-        assert_int_equal(getsockopt(fds[i], SOL_SOCKET, SO_ACCEPTCONN, &listens, &size),
-                         0);
-        assert_true(listens);
-        assert_int_equal(close(fds[i]), 0);
-    }
-}
-
-static void all_edges_share_the_port_that_was_free(void **state)
-{
-    (void)state;
-    char say[200], text[32];
-    struct bind_set *set = bind_set_new(3);
-    assert_true(open_one(set, "127.0.0.1:0", say));
-    assert_int_equal(bind_set_count(set), 1);
-    unsigned port;
-    assert_int_equal(sscanf(bind_set_names(set)[0], "http://127.0.0.1:%u", &port), 1);
-    assert_in_range(port, 1024, 65535);
-
-    /* Nobody else gets it, not even another proxy. */
-    snprintf(text, sizeof text, "127.0.0.1:%u", port);
-    for (uint32_t edges = 1; edges <= 2; edges++) {
-        struct bind_set *other = bind_set_new(edges);
-        assert_false(open_one(other, text, say));
-        assert_non_null(strstr(say, "another program listens there"));
-        assert_non_null(strstr(say, text));
-        bind_set_free(&other);
-    }
-    for (uint32_t edge = 0; edge < 3; edge++)
-        close_edge(set, edge);
-    bind_set_free(&set);
-}
-
 static int option_of(int fd, int level, int name)
 {
     int value = -1;
@@ -134,18 +88,30 @@ static int option_of(int fd, int level, int name)
     return value;
 }
 
+static int listen_somewhere(struct bind_place *ret_place)
+{
+    struct bind_address address;
+    struct addrinfo *found;
+    struct buf message;
+    buf_init(&message, 0);
+    assert_true(bind_parse("127.0.0.1:0", &address, &message));
+    assert_int_equal(bind_resolve(&address, &found), 0);
+    bind_place_from(found, ret_place);
+    freeaddrinfo(found);
+    int fd = bind_listen_tcp(ret_place, BIND_ALONE, false);
+    assert_true(fd >= 0);
+    assert_true(bind_place_of(fd, ret_place));
+    buf_fini(&message);
+    return fd;
+}
+
 static void connections_inherit_what_is_set_once(void **state)
 {
     (void)state;
-    char say[200];
-    struct bind_set *set = bind_set_new(1);
-    assert_true(open_one(set, "127.0.0.1:0", say));
-    int listener = bind_set_take(set, 0)[0];
-    struct sockaddr_storage address;
-    socklen_t size = sizeof address;
-    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    struct bind_place place;
+    int listener = listen_somewhere(&place);
     int client = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(connect(client, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(connect(client, &place.any, place.size), 0);
     int fd = accept(listener, NULL, NULL);
     assert_true(fd >= 0);
     assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_NODELAY), 1);
@@ -156,71 +122,38 @@ static void connections_inherit_what_is_set_once(void **state)
     (void)close(fd);
     (void)close(client);
     (void)close(listener);
-    bind_set_free(&set);
 }
 
-static void addresses_that_are_not_ours_are_refused(void **state)
+static void a_place_is_named_and_compared(void **state)
 {
     (void)state;
-    char say[200];
-    struct bind_set *set = bind_set_new(1);
-    assert_false(open_one(set, "192.0.2.1:8000", say));
-    assert_non_null(strstr(say, "no such address"));
-    assert_false(open_one(set, "unix:/nonexistent/dir/x.sock", say));
-    assert_non_null(strstr(say, "create it"));
-    assert_int_equal(bind_set_count(set), 0);
-    bind_set_free(&set);
-}
-
-static void a_dead_unix_socket_is_replaced_and_a_live_one_is_not(void **state)
-{
-    (void)state;
-    char dir[] = "/tmp/banyan-test-XXXXXX", text[64], say[200];
-    assert_non_null(mkdtemp(dir));
-    snprintf(text, sizeof text, "unix:%s/web.sock", dir);
-    const char *path = text + 5;
-
-    mode_t mask = umask(027);
-    struct bind_set *first = bind_set_new(2), *second = bind_set_new(1);
-    assert_true(open_one(first, text, say));
-    (void)umask(mask);
-    struct stat st;
-    assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0640);
-    assert_false(open_one(second, text, say));
-    assert_non_null(strstr(say, "another program listens there"));
-
-    /* The first one dies without a word: its file stays. */
-    close_edge(first, 0);
-    close_edge(first, 1);
-    assert_int_equal(access(path, F_OK), 0);
-    assert_true(open_one(second, text, say));
-
-    /* Which is now the second one's, so the first leaves it alone. */
-    bind_set_free(&first);
-    assert_int_equal(access(path, F_OK), 0);
-    bind_set_free(&second);
-    assert_int_not_equal(access(path, F_OK), 0);
-
-    /* What is no socket is never removed. */
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    (void)fclose(file);
-    struct bind_set *third = bind_set_new(1);
-    assert_false(open_one(third, text, say));
-    bind_set_free(&third);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(rmdir(dir), 0);
+    struct bind_place a, b;
+    char name[BIND_MAX_NAME], want[BIND_MAX_NAME];
+    int fd = listen_somewhere(&a);
+    bind_place_name(&a, name);
+    (void)snprintf(want, sizeof want, "http://127.0.0.1:%u", bind_place_port(&a));
+    assert_string_equal(name, want);
+    b = a;
+    assert_true(bind_place_is_same(&a, &b));
+    bind_place_set_port(&b, 1);
+    assert_false(bind_place_is_same(&a, &b));
+    bind_place_from_path("/run/a.sock", &a);
+    assert_false(bind_place_is_same(&a, &b));
+    bind_place_from_path("/run/b.sock", &b);
+    assert_false(bind_place_is_same(&a, &b));
+    bind_place_from_path("/run/a.sock", &b);
+    assert_true(bind_place_is_same(&a, &b));
+    bind_place_name(&a, name);
+    assert_string_equal(name, "unix:/run/a.sock");
+    (void)close(fd);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_read_as_they_are_meant),
-        cmocka_unit_test(all_edges_share_the_port_that_was_free),
         cmocka_unit_test(connections_inherit_what_is_set_once),
-        cmocka_unit_test(addresses_that_are_not_ours_are_refused),
-        cmocka_unit_test(a_dead_unix_socket_is_replaced_and_a_live_one_is_not),
+        cmocka_unit_test(a_place_is_named_and_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

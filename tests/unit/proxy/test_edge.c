@@ -22,8 +22,7 @@
 
 struct fixture {
     char directory[40], name[64];
-    const char *names[1];
-    int listeners[1];
+    int listener;
     struct config *config;
     struct link_context *context;
     struct link *control; /* our end of the PAIR */
@@ -61,6 +60,16 @@ static enum edge_report_kind next_report(struct fixture *f)
     return report.kind;
 }
 
+/* The listening socket is the edge's. */
+static void listen_at(struct fixture *f)
+{
+    struct edge_order o = {.kind = EDGE_LISTEN};
+    o.listen.fd = f->listener;
+    (void)snprintf(o.listen.name, sizeof(o.listen.name), "%s", f->name);
+    assert_int_equal(link_send(f->control, 0, slice_of(&o, sizeof(o)), SLICE("")),
+                     ERR_NONE);
+}
+
 static void begin(struct fixture *f, const char *graceful_timeout)
 {
     char program[] = "banyan-proxy", backend[] = "--backend=ipc:///x", graceful[64];
@@ -77,11 +86,10 @@ static void begin(struct fixture *f, const char *graceful_timeout)
     strcpy(f->directory, "/tmp/banyan-test-edge-XXXXXX");
     assert_non_null(mkdtemp(f->directory));
     (void)snprintf(f->name, sizeof(f->name), "unix:%s/s", f->directory);
-    f->names[0] = f->name;
     struct sockaddr_un address = address_of(f);
-    f->listeners[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(f->listeners[0], (void *)&address, sizeof(address)), 0);
-    assert_int_equal(listen(f->listeners[0], 16), 0);
+    f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(f->listener, (void *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(f->listener, 16), 0);
 
     f->context = link_context_new(8);
     struct link *theirs;
@@ -92,11 +100,9 @@ static void begin(struct fixture *f, const char *graceful_timeout)
         .count = 4,
         .context = f->context,
         .orders = theirs,
-        .listeners = f->listeners,
-        .listener_names = f->names,
-        .listener_count = 1,
         .instance = 42,
     };
+    listen_at(f);
     assert_int_equal(pthread_create(&f->thread, NULL, run_edge, &f->edge), 0);
     assert_int_equal(next_report(f), EDGE_READY);
 }
@@ -262,6 +268,53 @@ static void what_does_not_finish_is_cut_off_in_the_end(void **state)
     end(&f);
 }
 
+static void an_address_can_go_while_its_connections_stay(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f, "30");
+    int client = join(&f);
+    struct edge_order o = {.kind = EDGE_UNLISTEN};
+    (void)snprintf(o.listen.name, sizeof(o.listen.name), "%s", f.name);
+    assert_int_equal(link_send(f.control, 0, slice_of(&o, sizeof(o)), SLICE("")),
+                     ERR_NONE);
+    struct snapshot *s = look(&f);
+    snapshot_free(&s);
+    struct sockaddr_un to = address_of(&f);
+    int late = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(late, (void *)&to, sizeof(to)), -1);
+    (void)close(late);
+    ask(client, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_says(client, "HTTP/1.1 200 OK\r\n");
+    (void)close(client);
+    order(&f, EDGE_SHUTDOWN, "");
+    assert_int_equal(next_report(&f), EDGE_STOPPED);
+    end(&f);
+}
+
+static void who_leaves_ends_each_connection_after_its_next_answer(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f, "0"); /* which is for a shutdown */
+    int successor = dup(f.listener);
+    int client = join(&f);
+    ask(client, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_says(client, "HTTP/1.1 200 OK\r\n");
+    order(&f, EDGE_LEAVE, "");
+    order(&f, EDGE_PROBE, "");
+    assert_int_equal(next_report(&f), EDGE_TURNED);
+    int late = join(&f); /* is the successor's */
+    ask(client, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_says(client, "HTTP/1.1 200 OK\r\n");
+    assert_ended(client);
+    assert_int_equal(next_report(&f), EDGE_STOPPED);
+    assert_true(accept(successor, NULL, NULL) >= 0);
+    (void)close(late);
+    (void)close(successor);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +322,8 @@ int main(void)
         cmocka_unit_test(orders_that_cannot_be_followed_do_no_harm),
         cmocka_unit_test(a_snapshot_shows_what_was_ordered_before),
         cmocka_unit_test(what_does_not_finish_is_cut_off_in_the_end),
+        cmocka_unit_test(an_address_can_go_while_its_connections_stay),
+        cmocka_unit_test(who_leaves_ends_each_connection_after_its_next_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ * The sockets of --control, of mode 0600, and of --metrics: opened at the start,
+ * changed at a reload. Who connects is server.c's or metrics.c's. */
+#include <event2/event.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "protocol/base/log.h"
+#include "protocol/base/mem.h"
+#include "proxy/admin/admin_priv.h"
+#include "proxy/admin/metrics.h"
+
+struct admin_listener { /* one socket */
+    struct node node;
+    struct admin *admin;
+    const struct bind_row *row;
+    bool is_metrics;
+    int role; /* of a --control; -1: not said yet */
+    struct event *event;
+};
+
+/* ---- connections ---- */
+
+static void on_connection(evutil_socket_t fd, short what, void *arg)
+{
+    struct admin_listener *l = arg;
+    (void)what;
+    int accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (accepted < 0)
+        return;
+    if (l->is_metrics)
+        metrics_accept(l->admin, accepted);
+    else
+        admin_accept(l->admin, (enum role)l->role, accepted);
+}
+
+/* ---- what the options say ---- */
+
+/* "unix:PATH" of the i-th --control; caller owns. NULL: it is a remote one. */
+static char *
+control_text(const struct proxy_options *options, size_t i, enum role *ret_role)
+{
+    struct proxy_control control;
+    enum role role = ROLE_ADMIN;
+    bool is_good = proxy_control_parse(options->control.items[i], &control) &&
+                   (control.role.len == 0 || role_parse(control.role, &role));
+    ASSERT(is_good); /* proxy_options_check */
+    *ret_role = role;
+    return control.is_remote ? NULL : mem_printf("unix:%s", control.address);
+}
+
+/* The sockets are nobody else's at any moment. */
+static bool prepare_controls(struct admin *admin,
+                             const struct proxy_options *options,
+                             struct buf *message)
+{
+    size_t count = 0;
+    char *texts[sizeof options->control.items / sizeof options->control.items[0]];
+    enum role role;
+    for (size_t i = 0; i < options->control.count; i++) {
+        texts[count] = control_text(options, i, &role);
+        count += texts[count] != NULL;
+    }
+    mode_t mask = umask(0177);
+    bool is_good =
+        bind_set_prepare(admin->controls, (const char *const *)texts, count, message);
+    (void)umask(mask);
+    for (size_t i = 0; i < count; i++)
+        mem_free(&texts[i]);
+    return is_good;
+}
+
+bool admin_prepare_listeners(struct admin *admin,
+                             const struct proxy_options *options,
+                             struct buf *ret_message)
+{
+    CHECK_OBJ(admin, ADMIN_MAGIC);
+    if (!prepare_controls(admin, options, ret_message))
+        return false;
+    if (!bind_set_prepare(admin->metrics, &options->metrics, options->metrics != NULL,
+                          ret_message)) {
+        bind_set_rollback(admin->controls);
+        return false;
+    }
+    if (!remote_prepare(admin, options, ret_message)) {
+        bind_set_rollback(admin->controls);
+        bind_set_rollback(admin->metrics);
+        return false;
+    }
+    admin->prepared = options;
+    return true;
+}
+
+/* ---- in force ---- */
+
+static void close_listener(struct admin_listener *l)
+{
+    node_leave(&l->node);
+    (void)close(event_get_fd(l->event));
+    event_free(l->event);
+    mem_free(&l);
+}
+
+static void open_listener(struct admin *admin, const struct bind_row *row, int fd)
+{
+    struct admin_listener *l = mem_zalloc(sizeof *l);
+    l->admin = admin;
+    l->row = row;
+    l->role = -1;
+    l->event =
+        event_new(admin->options.base, fd, EV_READ | EV_PERSIST, on_connection, l);
+    ASSERT(l->event != NULL);
+    if (admin->is_listening)
+        ASSERT(event_add(l->event, NULL) == 0);
+    list_push_back(&admin->listeners, &l->node);
+}
+
+static void change_listeners(struct admin *admin,
+                             enum bind_change change,
+                             const struct bind_row *row)
+{
+    int fd;
+    LIST_FOREACH(&admin->listeners, n) {
+        struct admin_listener *l = NODE_OF(n, struct admin_listener, node);
+        if (change == BIND_CLOSED && l->row == row)
+            close_listener(l);
+    }
+    for (uint32_t n = 0; change == BIND_OPENED && (fd = bind_row_copy(row, 0, n)) >= 0;
+         n++)
+        open_listener(admin, row, fd);
+}
+
+static void on_control(void *arg, enum bind_change change, const struct bind_row *row)
+{
+    struct admin *admin = arg;
+    change_listeners(admin, change, row);
+    if (change == BIND_CLOSED)
+        log_info(NULL, "no control endpoint %s any more",
+                 bind_row_name(row) + strlen("unix:"));
+}
+
+static void on_metrics(void *arg, enum bind_change change, const struct bind_row *row)
+{
+    struct admin *admin = arg;
+    change_listeners(admin, change, row);
+    LIST_FOREACH(&admin->listeners, n) {
+        struct admin_listener *l = NODE_OF(n, struct admin_listener, node);
+        l->is_metrics |= l->row == row;
+    }
+    log_info(NULL, "%smetrics at %s/metrics%s", change == BIND_CLOSED ? "no " : "",
+             bind_row_name(row), change == BIND_CLOSED ? " any more" : "");
+}
+
+/* A path may have another role than before. */
+static void set_roles(struct admin *admin, const struct proxy_options *options)
+{
+    for (size_t i = 0; i < options->control.count; i++) {
+        enum role role;
+        own(mem) char *text = control_text(options, i, &role);
+        LIST_FOREACH(&admin->listeners, n) {
+            struct admin_listener *l = NODE_OF(n, struct admin_listener, node);
+            if (l->is_metrics || text == NULL ||
+                strcmp(bind_row_text(l->row), text) != 0 || l->role == (int)role)
+                continue;
+            l->role = (int)role;
+            log_info(NULL, "control endpoint %s (%s)", text + strlen("unix:"),
+                     role_name(role));
+        }
+    }
+}
+
+void admin_commit_listeners(struct admin *admin)
+{
+    CHECK_OBJ(admin, ADMIN_MAGIC);
+    bind_set_commit(admin->controls, on_control, admin);
+    bind_set_commit(admin->metrics, on_metrics, admin);
+    remote_commit(admin);
+    set_roles(admin, admin->prepared);
+    admin->prepared = NULL;
+}
+
+void admin_begin_listening(struct admin *admin)
+{
+    CHECK_OBJ(admin, ADMIN_MAGIC);
+    admin->is_listening = true;
+    LIST_FOREACH(&admin->listeners, n) {
+        struct admin_listener *l = NODE_OF(n, struct admin_listener, node);
+        ASSERT(event_add(l->event, NULL) == 0);
+    }
+}
+
+void admin_close_listeners(struct admin *admin)
+{
+    LIST_FOREACH(&admin->listeners, n)
+        close_listener(NODE_OF(n, struct admin_listener, node));
+    bind_set_free(&admin->controls);
+    bind_set_free(&admin->metrics);
+}

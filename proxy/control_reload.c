@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ * Another configuration takes the place of the one in force. The old one stays until
+ * every edge thread has said that it follows the new one. */
+#include <string.h>
+
+#include "protocol/base/log.h"
+#include "protocol/base/mem.h"
+#include "proxy/config/diff.h"
+#include "proxy/control_priv.h"
+
+struct reload {
+    struct control *c;
+    struct buf *report;
+    unsigned changes;
+};
+
+static void add_line(struct buf *report, const char *text)
+{
+    buf_addf(report, "%s%s", buf_len(report) == 0 ? "" : "\n", text);
+}
+
+static void log_lines(struct buf *report)
+{
+    struct slice rest = buf_slice(report);
+    while (rest.len > 0) {
+        const char *end = memchr(rest.ptr, '\n', rest.len);
+        size_t length = end == NULL ? rest.len : (size_t)(end - rest.ptr);
+        log_error(NULL, "reload: %.*s", (int)length, rest.ptr);
+        length += end != NULL;
+        rest = slice_of(rest.ptr + length, rest.len - length);
+    }
+}
+
+static bool refuse_reload(struct buf *report)
+{
+    log_lines(report);
+    log_error(NULL, "reload: nothing has changed");
+    return false;
+}
+
+static void on_change(void *arg, const struct config_change *change)
+{
+    struct reload *r = arg;
+    bool is_late = change->kind == CHANGE_FOR_RESTART;
+    log_write(is_late ? LOG_WARN : LOG_INFO, NULL, "reload: %s", change->text);
+    add_line(r->report, change->text);
+    r->changes++;
+    enum edge_order_kind kind;
+    if (change->kind == CHANGE_ADDED)
+        kind = EDGE_ADD;
+    else if (change->kind == CHANGE_REMOVED)
+        kind = EDGE_RETIRE;
+    else if (change->kind == CHANGE_SETTINGS)
+        kind = EDGE_SET;
+    else
+        return;
+    for (uint32_t i = 0; i < r->c->edge_count; i++) {
+        struct edge_thread *e = &r->c->edges[i];
+        if (!e->is_stopped && change->pool->is_named)
+            control_order_backend(e, kind, change->pool, change->backend);
+    }
+}
+
+void control_free_former(struct control *c)
+{
+    LIST_FOREACH(&c->former, n) {
+        struct config *config = NODE_OF(n, struct config, node);
+        bool is_in_use = false;
+        for (uint32_t i = 0; i < c->edge_count; i++)
+            is_in_use |=
+                !c->edges[i].is_stopped && c->edges[i].config_number <= config->number;
+        if (!is_in_use)
+            config_free(&config);
+    }
+}
+
+static void put_in_force(struct control *c, struct config *fresh)
+{
+    struct edge_order order = {.kind = EDGE_CONFIGURE, .config = fresh};
+    control_order_all(c, &order);
+    fresh->number = c->config->number + 1;
+    if (c->config != c->started)
+        list_push_back(&c->former, &c->config->node);
+    c->config = fresh;
+    c->options = &fresh->options;
+    admin_set_options(c->admin, c->options);
+    log_set_up(&c->options->log);
+}
+
+bool control_reload(struct control *c, struct buf *ret_report)
+{
+    struct config *was = c->config, *fresh = NULL;
+    if (c->is_stopping || was->options.config == NULL) {
+        add_line(ret_report, c->is_stopping ? "the proxy is shutting down"
+                                            : "there is no --config to read again");
+        return refuse_reload(ret_report);
+    }
+    if (config_load(was->argc, was->argv, &fresh, ret_report) != ERR_NONE)
+        return refuse_reload(ret_report);
+    if (fresh->options.insecure != was->options.insecure) {
+        add_line(ret_report, "insecure: takes a restart");
+        config_free(&fresh);
+        return refuse_reload(ret_report);
+    }
+    if (!control_change_listeners(c, &fresh->options, ret_report)) {
+        config_free(&fresh);
+        return refuse_reload(ret_report);
+    }
+    struct reload reload = {.c = c, .report = ret_report};
+    put_in_force(c, fresh);
+    config_diff(c->started, was, fresh, on_change, &reload);
+    if (reload.changes == 0)
+        add_line(ret_report, "nothing differs");
+    log_info(NULL, "reload: %s is in force, changes: %u", fresh->options.config,
+             reload.changes);
+    return true;
+}
