@@ -520,9 +520,15 @@ static void follow_at(struct pool *pool, const struct edge_order *order)
         log_warn(NULL, "no app server is called %s/%s", order->pool, order->name);
 }
 
+/* What there is now stays. */
 static void reset_counters(struct edge *e)
 {
-    e->stats = (struct stats){0};
+    struct stats fresh = {0};
+#define STAT(name, help)
+#define STAT_NOW(name, help) fresh.name = e->stats.name;
+#include "proxy/stats.def"
+#undef STAT
+    e->stats = fresh;
     for (struct site *s = sites_first(e->sites); s != NULL; s = sites_next(e->sites, s))
         pool_reset_counters(s->pool);
 }

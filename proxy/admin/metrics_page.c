@@ -62,6 +62,9 @@ static void write_process(const struct operation *op, struct buf *out)
 #define STAT(name, help)                                                               \
     head(out, "banyan_edge_" #name "_total", "counter", help);                         \
     buf_addf(out, "banyan_edge_" #name "_total %" PRIu64 "\n", sum.name);
+#define STAT_NOW(name, help)                                                           \
+    head(out, "banyan_edge_" #name, "gauge", help);                                    \
+    buf_addf(out, "banyan_edge_" #name " %" PRIu64 "\n", sum.name);
 #include "proxy/stats.def"
 #undef STAT
     head(out, "banyan_failures_total", "counter",

@@ -751,11 +751,6 @@ def test_prometheus_gets_its_metrics(start):
         assert c.ask("GET", "/hello").status == 404
     with Connection(address) as c:
         assert c.ask("POST", "/metrics", body=b"").status == 404
-    promtool = shutil.which("promtool")
-    if promtool:
-        argv = [promtool, "check", "metrics"]
-        done = subprocess.run(argv, input=scrape(address), capture_output=True, text=True)
-        assert done.returncode in (0, 3), done  # 3: matters of taste
 
 
 def test_a_thousand_backends_are_no_burden(start):
