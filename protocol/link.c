@@ -31,6 +31,8 @@ enum {
     HANDSHAKE_MS = 2000,
     RECONNECT_MS = 10,
     RECONNECT_MAX_MS = 1000,
+    CONNECT_MS =
+        2000, /* the kernel asks again ever more rarely; a new attempt does not */
     RECONNECT_LOCAL_MAX_MS = 100, /* a Unix socket costs next to nothing to try */
     HEARTBEAT_MS = 2000,
     HEARTBEAT_TIMEOUT_MS = 10 * 1000,
@@ -389,6 +391,7 @@ static bool set_options(struct link *l, const struct endpoint *e)
     if (e->transport == TRANSPORT_TCP)
         /* Of a local peer's death the kernel tells at once. */
         ok = ok && set_option(l->socket, ZMQ_IPV6, e->is_ipv6) &&
+             set_option(l->socket, ZMQ_CONNECT_TIMEOUT, CONNECT_MS) &&
              set_option(l->socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) &&
              set_option(l->socket, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) &&
              set_option(l->socket, ZMQ_HEARTBEAT_TTL, HEARTBEAT_TTL_MS);

@@ -77,7 +77,7 @@ void backend_update_load(struct backend *b)
 {
     bool is_fit = b->state == BACKEND_UP && b->window != 0 && health_permits(b);
     bool has_room = b->load.in_flight < b->window && b->rests_until_us == 0 &&
-                    list_is_empty(&b->backlog);
+                    !b->is_in_doubt && list_is_empty(&b->backlog);
     balance_update(&b->pool->ready, &b->load, is_fit && has_room && is_wanted(b));
     claim_update(&b->pool->queue, &b->claim, is_fit && is_wanted_by_its_own(b),
                  has_room);
@@ -217,6 +217,7 @@ void backend_greet(struct backend *b)
     const struct pool_options *options = &b->pool->options;
     b->epoch = ++b->pool->epoch;
     b->expect_us = b->heard_us = clock_now_us();
+    b->is_in_doubt = false;
     struct frame_hello hello = {
         .version = PROTOCOL_VERSION,
         .role = SLICE("proxy"),
@@ -351,14 +352,15 @@ static void settle(struct backend *b, enum ending ending, enum err err)
     struct list again, lost;
     list_init(&again);
     list_init(&lost);
+    /* Who died is gone; who is silent comes back as the one it was. It is one failure,
+     * whatever was there: a cut cable that is mended is no reason to stay away. */
+    if (ending == ENDED_BY_US && err == ERR_BACKEND_LOST && !list_is_empty(&b->sent))
+        health_note(b, false, now_us);
     for (struct node *n = list_pop_front(&b->sent); n != NULL;
          n = list_pop_front(&b->sent)) {
         struct ticket *t = NODE_OF(n, struct ticket, node);
         struct list *to = &lost;
         b->stats.lost++;
-        /* Who died is gone; who is silent comes back as the one it was. */
-        if (ending == ENDED_BY_US && err == ERR_BACKEND_LOST)
-            health_note(b, false, now_us);
         if (may_be_sent_again(t) && was_never_started(b, t, ending)) {
             pool->stats.requeued++;
             to = &again;

@@ -80,7 +80,7 @@ enum receive_result backend_receive(struct backend *b, uint32_t max_messages)
 
 static void read_message(struct backend *b, const struct link_message *m)
 {
-    b->heard_us = clock_now_us();
+    health_hear(b);
     struct slice rest = m->frames;
     bool bulk_used = false;
     while (b->fault == ERR_NONE) {

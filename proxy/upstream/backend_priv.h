@@ -27,6 +27,7 @@ enum {
     BACKEND_LAST_BACKOFF_US = 5 * 1000 * 1000,
     BACKEND_STEADY_US = 10 * 1000 * 1000, /* up so long: the back-off starts anew */
     BACKEND_PING_US = 1000 * 1000,        /* silence before a PING */
+    BACKEND_DOUBT_US = 250 * 1000, /* a PING without an answer before it is in doubt */
     BACKEND_MAX_RETURNS = 64, /* handed back in a row beyond the window: it rests */
     BACKEND_REST_US = 100 * 1000,
 };
@@ -98,6 +99,7 @@ struct backend {
     uint64_t expect_us; /* since when an answer can be expected */
     uint64_t ping_us;   /* the last PING */
     uint64_t ping_sequence;
+    bool is_in_doubt; /* asked and not heard: nothing new goes there for now */
     struct outlier outlier;
     struct check *check;       /* owned */
     uint64_t ejected_until_us; /* 0: it is not */
@@ -116,6 +118,10 @@ void backend_set_state(struct backend *b, enum backend_state state);
 void backend_update_load(struct backend *b);
 /* It will be flushed and looked at again at the end of this turn. */
 void backend_touch(struct backend *b);
+
+/* ---- health.c ---- */
+/* It said something. */
+void health_hear(struct backend *b);
 
 /* ---- backend.c ---- */
 /* One line for the operator's events, by one of the edge threads. */

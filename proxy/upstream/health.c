@@ -2,10 +2,12 @@
  * Whether a backend still lives. The kernel tells of a dead process on this host within
  * a millisecond; of a host that is silent, or a process that stands still, only silence
  * tells. So a link that owes us something is asked (PING) after a second of silence,
- * and given up after the heartbeat timeout.
+ * over a network sooner while requests are there; one that does not answer at once is
+ * in doubt and gets nothing new; it is given up after the heartbeat timeout.
  *
  * And whether it does its work: one that fails requests which the others do not is
  * ejected for a while, longer each time (outlier.h). */
+#include "protocol/base/clock.h"
 #include "proxy/upstream/backend_priv.h"
 #include "proxy/upstream/pool_priv.h"
 
@@ -17,6 +19,16 @@ enum {
 void health_expect(struct backend *b, uint64_t now_us)
 {
     b->expect_us = now_us;
+}
+
+void health_hear(struct backend *b)
+{
+    b->heard_us = clock_now_us();
+    if (!b->is_in_doubt)
+        return;
+    b->is_in_doubt = false;
+    log_debug(&b->log, "no longer in doubt");
+    backend_update_load(b);
 }
 
 /* On ipc:// a link without work needs no asking. */
@@ -37,6 +49,32 @@ static void ping(struct backend *b, uint64_t now_us)
     b->ping_us = now_us;
     frame_pack_ping(&b->batch, b->epoch, ++b->ping_sequence, now_us);
     backend_frame_added(b);
+}
+
+static uint64_t at_most(uint64_t us, uint64_t most_us)
+{
+    return us < most_us ? us : most_us;
+}
+
+/* What is sent to a host that is gone fails for want of an answer: as little as can be.
+ * A process on this host cannot be cut off. */
+static void watch_silence(struct backend *b, uint64_t now_us)
+{
+    uint64_t timeout_us = b->pool->options.heartbeat_timeout_us;
+    uint64_t doubt_us = at_most(timeout_us / 12, BACKEND_DOUBT_US);
+    uint64_t ask_us = !b->has_death_notice && b->load.in_flight != 0
+                          ? doubt_us
+                          : at_most(timeout_us / 3, BACKEND_PING_US);
+    bool is_asked = b->ping_us > b->heard_us;
+    if (is_asked && !b->is_in_doubt && now_us - b->ping_us >= doubt_us) {
+        b->is_in_doubt = true;
+        b->stats.doubts++;
+        log_debug(&b->log, "in doubt: silent for %llu ms",
+                  (unsigned long long)silence_us(b, now_us) / 1000);
+        backend_update_load(b);
+    }
+    if (silence_us(b, now_us) >= ask_us && now_us - b->ping_us >= ask_us)
+        ping(b, now_us);
 }
 
 /* ---- ejection ---- */
@@ -194,9 +232,6 @@ void health_tick(struct backend *b, uint64_t now_us)
         backend_lose(b, ERR_BACKEND_LOST, "it is silent");
         return;
     }
-    uint64_t ping_after_us =
-        timeout_us / 3 < BACKEND_PING_US ? timeout_us / 3 : BACKEND_PING_US;
-    if (b->state >= BACKEND_UP && silence_us(b, now_us) >= ping_after_us &&
-        now_us - b->ping_us >= ping_after_us)
-        ping(b, now_us);
+    if (b->state >= BACKEND_UP)
+        watch_silence(b, now_us);
 }

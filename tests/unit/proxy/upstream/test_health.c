@@ -29,6 +29,33 @@ static void a_silent_backend_is_asked_and_then_given_up(void **state)
     end(&f, &a);
 }
 
+static void one_that_does_not_answer_at_once_gets_nothing_new(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct asker a, second, third;
+    struct app *app = begin(&f, &a, "POST");
+    fixture_pass(&f, 1100 * 1000);
+    UNTIL(&f, app->ping_sequence == 1);
+    uint64_t sent = pool_stats(f.pool)->requests;
+    ask(&f, &second, "POST"); /* asked just now: it has time */
+    fixture_turn(&f);
+    assert_string_equal(second.heard, "sent");
+    fixture_pass(&f, 300 * 1000);
+    ask(&f, &third, "POST");
+    fixture_pass(&f, 200 * 1000);
+    assert_string_equal(third.heard, "");
+    assert_int_equal(pool_stats(f.pool)->requests, sent + 2);
+    assert_int_equal(pool_up(f.pool), 1); /* nobody says that it is down */
+
+    struct frame load = {.load = {.sequence = 1, .slots = 16, .service_us = 50}};
+    APP_SAY(app, frame_pack_load, app->epoch, &load);
+    UNTIL(&f, strcmp(third.heard, "sent") == 0);
+    asker_fini(&third);
+    asker_fini(&second);
+    end(&f, &a);
+}
+
 static void an_idle_local_backend_is_not_asked(void **state)
 {
     (void)state;
@@ -215,6 +242,30 @@ static void when_too_few_are_healthy_all_are_used(void **state)
     fixture_fini(&f);
 }
 
+static void a_silence_is_one_failure_whatever_was_there(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct asker askers[10]; /* as many as both take */
+    pair_up(&f);
+    for (int i = 0; i < 40; i++)
+        (void)serve(&f, 2, 200); /* so that five failures are no chance */
+    uint32_t before[2] = {f.apps[0].count, f.apps[1].count};
+    for (size_t i = 0; i < 10; i++)
+        ask(&f, &askers[i], "POST");
+    UNTIL(&f, f.apps[0].count == before[0] + 5 && f.apps[1].count == before[1] + 5);
+    for (uint32_t i = 0; i < 5; i++)
+        answer(&f.apps[1], f.apps[1].seen[before[1] + i].stream, 200);
+    f.apps[0].window = 0; /* answers no HELLO: it stays lost */
+    fixture_pass(&f, 4 * (uint64_t)SECOND_US);
+    assert_int_equal(view_of(&f, 0).stats.lost, 5);
+    assert_int_equal(pool_stats(f.pool)->ejections, 0);
+    assert_int_equal(pool_stats(f.pool)->ejections_refused, 0);
+    for (size_t i = 0; i < 10; i++)
+        asker_fini(&askers[i]);
+    fixture_fini(&f);
+}
+
 static void requests_that_time_out_are_failures(void **state)
 {
     (void)state;
@@ -290,6 +341,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_silent_backend_is_asked_and_then_given_up),
+        cmocka_unit_test(one_that_does_not_answer_at_once_gets_nothing_new),
         cmocka_unit_test(an_idle_local_backend_is_not_asked),
         cmocka_unit_test(nobody_is_blamed_when_our_own_loop_stood_still),
         cmocka_unit_test(one_that_comes_up_starts_slowly),
@@ -298,6 +350,7 @@ int main(void)
         cmocka_unit_test(another_process_starts_with_a_clean_sheet),
         cmocka_unit_test(the_only_one_is_never_ejected),
         cmocka_unit_test(when_too_few_are_healthy_all_are_used),
+        cmocka_unit_test(a_silence_is_one_failure_whatever_was_there),
         cmocka_unit_test(requests_that_time_out_are_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
