@@ -94,6 +94,12 @@ const struct key_user *link_peer_user(const struct link *link, uint32_t peer);
 /* Checks the form and the policy only. */
 MUST_CHECK enum err link_check_endpoint(const char *endpoint, enum link_policy policy);
 bool link_endpoint_is_local(const char *endpoint); /* ipc:// or inproc:// */
+/* Of tcp:// whose host is a name, which stands for any number of addresses. False: an
+ * address, localhost, or no tcp://. */
+struct link_name {
+    char host[256], port[6];
+};
+MUST_CHECK bool link_endpoint_name(const char *endpoint, struct link_name *ret_name);
 /* Closes at once and removes its ipc:// path; what is queued is dropped, except that a
  * bound link lingers for up to 1 s, in which link_context_free waits for it. */
 void link_free(struct link **link_p);

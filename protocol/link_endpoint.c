@@ -75,6 +75,23 @@ bool link_endpoint_is_local(const char *endpoint)
     return endpoint_parse(endpoint, &e) == ERR_NONE && e.transport != TRANSPORT_TCP;
 }
 
+bool link_endpoint_name(const char *endpoint, struct link_name *ret_name)
+{
+    struct endpoint e;
+    struct link_name name = {0};
+    struct in_addr v4;
+    if (endpoint_parse(endpoint, &e) != ERR_NONE || e.transport != TRANSPORT_TCP ||
+        e.is_ipv6)
+        return false;
+    const char *colon = strrchr(e.address, ':');
+    memcpy(name.host, e.address, (size_t)(colon - e.address));
+    memcpy(name.port, colon + 1, strlen(colon + 1));
+    if (inet_pton(AF_INET, name.host, &v4) == 1 || strcasecmp(name.host, "localhost") == 0)
+        return false;
+    *ret_name = name;
+    return true;
+}
+
 /* HOST:PORT, where HOST is a name, an IPv4 address or an IPv6 address in brackets. */
 static bool parse_tcp(const char *address, struct endpoint *ret)
 {

@@ -26,12 +26,12 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "protocol/link.h"
+#include "proxy/admin/members.h"
 #include "proxy/control_priv.h"
 #include "proxy/http/access_log.h"
 #include "proxy/waker.h"
 
 enum {
-    CONTROL_MORE_BACKENDS = 1024, /* that an operator may add */
     REPORTS_PER_CALL = 64,
 };
 
@@ -130,7 +130,7 @@ static bool open_everything(struct control *c)
     for (size_t i = 0; i < c->config->pool_count; i++)
         backends += c->config->pools[i].backend_count;
     if (o->control.count > 0 || o->state_file != NULL || o->config != NULL)
-        backends += CONTROL_MORE_BACKENDS;
+        backends += MEMBERS_MORE;
     c->context = link_context_new(c->edge_count * (2 * (unsigned)backends + 2));
     c->base = event_base_new();
     if (c->base == NULL) {
@@ -162,35 +162,6 @@ void control_order_all(struct control *c, const struct edge_order *order)
             control_order(&c->edges[i], order);
 }
 
-void control_order_backend(struct edge_thread *e,
-                           enum edge_order_kind kind,
-                           const struct config_pool *pool,
-                           const struct config_backend *b)
-{
-    struct edge_order order = {.kind = kind};
-    static_assert(sizeof order.pool == sizeof pool->site.name, "copied below");
-    static_assert(sizeof order.name == sizeof b->name, "copied below");
-    static_assert(sizeof order.backend.endpoint == sizeof b->endpoint, "copied below");
-    memcpy(order.pool, pool->site.name, sizeof order.pool);
-    memcpy(order.name, b->name, sizeof order.name);
-    memcpy(order.backend.endpoint, b->endpoint, sizeof order.backend.endpoint);
-    order.backend.settings = BACKEND_SETTINGS;
-    order.backend.settings.weight = b->weight;
-    order.backend.settings.limit = b->limit;
-    control_order(e, &order);
-}
-
-static void send_membership(struct control *c, struct edge_thread *e)
-{
-    for (size_t i = 0; i < c->config->pool_count; i++) {
-        const struct config_pool *pool = &c->config->pools[i];
-        if (!pool->is_named)
-            continue; /* the admin's */
-        for (size_t n = 0; n < pool->backend_count; n++)
-            control_order_backend(e, EDGE_ADD, pool, &pool->backends[n]);
-    }
-}
-
 /* ---- what the admin asks for ---- */
 
 static void on_order(void *owner, uint32_t edge, const struct edge_order *order)
@@ -213,9 +184,9 @@ static bool on_reopen_logs(void *owner)
     return c->access_log == NULL || access_log_reopen(c->access_log);
 }
 
-static bool on_reload(void *owner, struct buf *ret_report)
+static bool on_reload(void *owner, const char *by, struct buf *ret_report)
 {
-    return control_reload(owner, ret_report);
+    return control_reload(owner, by, ret_report);
 }
 
 static bool on_check(void *owner, const char *path, struct buf *ret_report)
@@ -232,7 +203,7 @@ static bool open_admin(struct control *c)
     struct buf message;
     struct admin_options options = {
         .base = c->base,
-        .proxy = c->options,
+        .config = c->config,
         .edge_count = c->edge_count,
         .binds = c->binds,
         .inherited = c->inherited,
@@ -274,7 +245,6 @@ static void start_edges(struct control *c)
         e->control = c;
         e->waker = waker_new(c->base, e->orders, on_reports, e);
         admin_introduce(c->admin, i);
-        send_membership(c, e);
         ASSERT(pthread_create(&e->thread, NULL, run_edge, &e->options) == 0);
         char name[16];
         (void)snprintf(name, sizeof name, "edge-%u", i);
@@ -313,7 +283,7 @@ static void on_signal(struct control *c, uint32_t number)
     if (number == SIGHUP) {
         struct buf report;
         buf_init(&report, 0);
-        bool is_new UNUSED = control_reload(c, &report);
+        bool is_new UNUSED = control_reload(c, "SIGHUP", &report);
         buf_fini(&report);
         return;
     }
@@ -365,7 +335,7 @@ static void on_report(struct control *c, struct edge_thread *e, struct slice byt
         admin_on_snapshot(c->admin, report.snapshot);
         break;
     case EDGE_NOTICE:
-        admin_on_notice(c->admin, report.name, report.text);
+        admin_on_notice(c->admin, report.pool, report.name, report.text);
         break;
     }
 }

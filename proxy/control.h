@@ -12,11 +12,12 @@ struct control;
 /* Serves until SIGTERM or SIGINT; the process's exit code. Takes the configuration. */
 MUST_CHECK int control_run(struct config **config_p);
 
-/* Reads the configuration again. True: it is in force, and ret_report (an own buf) has
- * a line for each change, and for each that takes a restart. False: nothing has
- * changed, ret_report has a line for each mistake. The same lines are logged. No
+/* Reads the configuration again, for `by`. True: it is in force, and ret_report (an own
+ * buf) has a line for each change, and for each that takes a restart. False: nothing
+ * has changed, ret_report has a line for each mistake. The same lines are logged. No
  * connection is closed; app servers that are not named any more finish what runs there.
  */
-MUST_CHECK bool control_reload(struct control *c, struct buf *ret_report);
+MUST_CHECK bool
+control_reload(struct control *c, const char *by, struct buf *ret_report);
 
 #endif

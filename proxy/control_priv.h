@@ -47,10 +47,6 @@ struct control {
 /* ---- control.c ---- */
 void control_order(struct edge_thread *e, const struct edge_order *order);
 void control_order_all(struct control *c, const struct edge_order *order);
-void control_order_backend(struct edge_thread *e,
-                           enum edge_order_kind kind,
-                           const struct config_pool *pool,
-                           const struct config_backend *b);
 
 /* ---- control_listen.c ---- */
 /* Opens the addresses of the options, the operators' too. False: ret_message says why.

@@ -9,7 +9,6 @@
 #include "proxy/control_priv.h"
 
 struct reload {
-    struct control *c;
     struct buf *report;
     unsigned changes;
 };
@@ -45,20 +44,6 @@ static void on_change(void *arg, const struct config_change *change)
     log_write(is_late ? LOG_WARN : LOG_INFO, NULL, "reload: %s", change->text);
     add_line(r->report, change->text);
     r->changes++;
-    enum edge_order_kind kind;
-    if (change->kind == CHANGE_ADDED)
-        kind = EDGE_ADD;
-    else if (change->kind == CHANGE_REMOVED)
-        kind = EDGE_RETIRE;
-    else if (change->kind == CHANGE_SETTINGS)
-        kind = EDGE_SET;
-    else
-        return;
-    for (uint32_t i = 0; i < r->c->edge_count; i++) {
-        struct edge_thread *e = &r->c->edges[i];
-        if (!e->is_stopped && change->pool->is_named)
-            control_order_backend(e, kind, change->pool, change->backend);
-    }
 }
 
 void control_free_former(struct control *c)
@@ -74,7 +59,9 @@ void control_free_former(struct control *c)
     }
 }
 
-static void put_in_force(struct control *c, struct config *fresh)
+/* The pools first: then there is where their backends go. */
+static void
+put_in_force(struct control *c, struct config *fresh, const char *by, struct buf *lines)
 {
     struct edge_order order = {.kind = EDGE_CONFIGURE, .config = fresh};
     control_order_all(c, &order);
@@ -83,11 +70,27 @@ static void put_in_force(struct control *c, struct config *fresh)
         list_push_back(&c->former, &c->config->node);
     c->config = fresh;
     c->options = &fresh->options;
-    admin_set_options(c->admin, c->options);
+    admin_configure(c->admin, fresh, by, lines);
     log_set_up(&c->options->log);
 }
 
-bool control_reload(struct control *c, struct buf *ret_report)
+/* What a reload cannot change. */
+static bool
+is_possible(const struct control *c, const struct config *fresh, struct buf *report)
+{
+    uint32_t most;
+    if (fresh->options.insecure != c->config->options.insecure) {
+        add_line(report, "insecure: takes a restart");
+        return false;
+    }
+    if (admin_has_room(c->admin, fresh, &most))
+        return true;
+    buf_addf(report, "%smore than %u app servers: takes a restart",
+             buf_len(report) == 0 ? "" : "\n", most);
+    return false;
+}
+
+bool control_reload(struct control *c, const char *by, struct buf *ret_report)
 {
     struct config *was = c->config, *fresh = NULL;
     if (c->is_stopping || was->options.config == NULL) {
@@ -97,18 +100,22 @@ bool control_reload(struct control *c, struct buf *ret_report)
     }
     if (config_load(was->argc, was->argv, &fresh, ret_report) != ERR_NONE)
         return refuse_reload(ret_report);
-    if (fresh->options.insecure != was->options.insecure) {
-        add_line(ret_report, "insecure: takes a restart");
+    if (!is_possible(c, fresh, ret_report) ||
+        !control_change_listeners(c, &fresh->options, ret_report)) {
         config_free(&fresh);
         return refuse_reload(ret_report);
     }
-    if (!control_change_listeners(c, &fresh->options, ret_report)) {
-        config_free(&fresh);
-        return refuse_reload(ret_report);
-    }
-    struct reload reload = {.c = c, .report = ret_report};
-    put_in_force(c, fresh);
+    struct reload reload = {.report = ret_report};
+    struct buf lines;
+    buf_init(&lines, 0);
     config_diff(c->started, was, fresh, on_change, &reload);
+    put_in_force(c, fresh, by, &lines);
+    if (buf_len(&lines) > 0) {
+        log_text(LOG_WARN, NULL, buf_slice(&lines));
+        buf_add(&lines, slice_of("", 1));
+        add_line(ret_report, buf_slice(&lines).ptr);
+    }
+    buf_fini(&lines);
     if (reload.changes == 0)
         add_line(ret_report, "nothing differs");
     log_info(NULL, "reload: %s is in force, changes: %u", fresh->options.config,

@@ -65,7 +65,7 @@ static void run(struct edge *e);
 static void undo(struct edge *e);
 static void report(struct edge *e, enum edge_report_kind kind);
 static enum waker_result on_orders(void *arg);
-static void on_notice(void *arg, const char *name, const char *text);
+static void on_notice(void *arg, const char *pool, const char *name, const char *text);
 static void on_tick(evutil_socket_t fd, short what, void *arg);
 
 void edge_run(const struct edge_options *options)
@@ -148,6 +148,7 @@ static struct site *build_site(struct edge *e, const struct config_pool *from)
         .notice = on_notice,
         .notice_arg = e,
     };
+    memcpy(options.label, from->site.name, sizeof options.label);
     if (from->is_named)
         memcpy(options.name, from->site.name, sizeof options.name);
     struct pool *pool = pool_new(e->base, e->options->context, &options);
@@ -358,10 +359,11 @@ static void report(struct edge *e, enum edge_report_kind kind)
     send_report(e, &r);
 }
 
-static void on_notice(void *arg, const char *name, const char *text)
+static void on_notice(void *arg, const char *pool, const char *name, const char *text)
 {
     struct edge *e = CAST_OBJ(arg, struct edge, EDGE_MAGIC);
     struct edge_report r = {.kind = EDGE_NOTICE};
+    (void)snprintf(r.pool, sizeof(r.pool), "%s", pool);
     (void)snprintf(r.name, sizeof(r.name), "%s", name);
     (void)snprintf(r.text, sizeof(r.text), "%s", text);
     send_report(e, &r);

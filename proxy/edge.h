@@ -77,7 +77,7 @@ struct edge_report {
     enum edge_report_kind kind;
     uint32_t number;
     struct snapshot *snapshot;
-    char name[64], text[160];
+    char pool[64], name[64], text[160];
 };
 
 /* One edge thread at one moment. */

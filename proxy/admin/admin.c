@@ -12,11 +12,11 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "proxy/admin/admin_priv.h"
+#include "proxy/admin/edit.h"
 #include "proxy/admin/metrics.h"
 #include "proxy/admin/state_file.h"
 
 static bool load_state(struct admin *admin, struct buf *message);
-static void take_options(struct admin *admin);
 static void forget_unsaved(struct admin *admin);
 
 struct admin *admin_new(const struct admin_options *options, struct buf *ret_message)
@@ -26,7 +26,8 @@ struct admin *admin_new(const struct admin_options *options, struct buf *ret_mes
     admin->magic = ADMIN_MAGIC;
     admin->options = *options;
     admin->started_us = clock_now_us();
-    admin->live = *options->proxy;
+    admin->options.proxy = &options->config->options;
+    admin->live = *admin->options.proxy;
     members_init(&admin->members);
     list_init(&admin->operations);
     list_init(&admin->listeners);
@@ -37,8 +38,8 @@ struct admin *admin_new(const struct admin_options *options, struct buf *ret_mes
     admin->metrics = bind_set_new(1, options->inherited);
     members_init(&admin->saved);
     buf_init(&admin->saved_text, 0);
-    if (options->proxy->state_file != NULL)
-        admin->state_file = mem_strdup(options->proxy->state_file);
+    if (admin->options.proxy->state_file != NULL)
+        admin->state_file = mem_strdup(admin->options.proxy->state_file);
     if (!load_state(admin, ret_message)) {
         admin_free(&admin);
         return NULL;
@@ -68,57 +69,83 @@ void admin_free(struct admin **admin_p)
     mem_free(&admin);
 }
 
-/* The members as the state file has them, and as the command line adds to them. */
-static bool load_state(struct admin *admin, struct buf *message)
+/* Those options that `set` changed, as the state file has them. */
+static bool use_settings(struct admin *admin, struct buf *message)
 {
-    const char *path = admin->state_file;
+    LIST_FOREACH(&admin->members.settings, n) {
+        const struct setting *setting = NODE_OF(n, struct setting, node);
+        if (!admin_use_setting(admin, setting, message))
+            return false;
+    }
+    return true;
+}
+
+static bool read_state(struct admin *admin, const char *path, struct buf *message)
+{
     struct buf text;
     buf_init(&text, 0);
     bool ok = true;
-    if (path != NULL && state_file_read(path, &text)) {
+    if (state_file_read(path, &text)) {
         buf_addf(message, "--state-file: %s: ", path);
-        ok = members_load(&admin->members, buf_slice(&text), message);
+        ok = members_load(&admin->members, buf_slice(&text), clock_now_us(), message) &&
+             use_settings(admin, message);
         if (ok)
             buf_clear(message);
         else
-            buf_addf(message,
-                     "; mend it, or move it away to start with --backend alone");
-    } else if (path != NULL && errno != ENOENT) {
+            buf_addf(message, "; mend it, or move it away to start without");
+    } else if (errno != ENOENT) {
         buf_addf(message, "--state-file: cannot read %s: %s", path, strerror(errno));
         ok = false;
     }
     buf_fini(&text);
-    if (!ok)
+    return ok;
+}
+
+/* The members as the state file has them, and what the configuration says of them. */
+static bool load_state(struct admin *admin, struct buf *message)
+{
+    const struct config *config = admin->options.config;
+    struct buf lines;
+    if (admin->state_file != NULL && !read_state(admin, admin->state_file, message))
         return false;
-    take_options(admin);
+    buf_init(&lines, 0);
+    members_configure(&admin->members, config, &lines);
+    members_settle(&admin->members);
+    admin->members.most = MEMBERS_MORE;
+    for (size_t i = 0; i < config->pool_count; i++)
+        admin->members.most += (uint32_t)config->pools[i].backend_count;
+    log_text(LOG_INFO, NULL, buf_slice(&lines));
+    buf_fini(&lines);
     members_save(&admin->members, &admin->saved_text);
     forget_unsaved(admin);
     return true;
 }
 
-/* Each --backend that is not there yet and was not removed by an operator. Where one of
- * the command line's is, is the command line's to say; what was decided about it is
- * not.
- */
-static void take_options(struct admin *admin)
+bool admin_has_room(const struct admin *admin,
+                    const struct config *config,
+                    uint32_t *ret_most)
 {
-    const struct option_list *list = &admin->options.proxy->backend;
-    const struct backend_settings settings = BACKEND_SETTINGS;
-    struct members *members = &admin->members;
-    LIST_FOREACH(&members->all, n)
-        NODE_OF(n, struct member, node)->is_given = false;
-    for (size_t i = 0; i < list->count; i++) {
-        struct proxy_backend b;
-        bool is_good = proxy_backend_parse(list->items[i], i, &b);
-        ASSERT(is_good);
-        struct member *m = members_find(members, b.name);
-        if (m == NULL && !members_is_removed(members, b.name))
-            m = members_add(members, b.name, b.endpoint, &settings, SOURCE_OPTION);
-        else if (m != NULL && m->source == SOURCE_OPTION)
-            memcpy(m->endpoint, b.endpoint, sizeof b.endpoint);
-        if (m != NULL)
-            m->is_given = true;
-    }
+    size_t count = 0;
+    for (size_t i = 0; i < config->pool_count; i++)
+        count += config->pools[i].backend_count;
+    *ret_most = admin->members.most;
+    return count <= admin->members.most;
+}
+
+void admin_configure(struct admin *admin,
+                     const struct config *config,
+                     const char *by,
+                     struct buf *ret_lines)
+{
+    CHECK_OBJ(admin, ADMIN_MAGIC);
+    struct edit e;
+    admin->options.config = config;
+    admin_set_options(admin, &config->options);
+    edit_begin(&e, admin, by, "reload");
+    e.is_always_numbered = true;
+    members_configure(&admin->members, config, ret_lines);
+    bool is_done = edit_commit(&e);
+    ASSERT(is_done); /* it needs no file */
 }
 
 /* ---- orders ---- */
@@ -132,7 +159,8 @@ void admin_order(struct admin *admin, const struct edge_order *order)
 
 static struct edge_order order_of(const struct member *m, enum edge_order_kind kind)
 {
-    struct edge_order order = {.kind = kind, .pool = POOL_NAME};
+    struct edge_order order = {.kind = kind};
+    memcpy(order.pool, m->pool->name, sizeof order.pool);
     memcpy(order.name, m->name, sizeof order.name);
     memcpy(order.backend.endpoint, m->endpoint, sizeof order.backend.endpoint);
     order.backend.settings = m->settings;
@@ -147,17 +175,30 @@ void admin_order_member(struct admin *admin,
     admin_order(admin, &order);
 }
 
-void admin_introduce(struct admin *admin, uint32_t edge)
+static void introduce_pool(struct admin *admin, struct member_pool *pool, uint32_t edge)
 {
-    CHECK_OBJ(admin, ADMIN_MAGIC);
-    LIST_FOREACH(&admin->members.all, n) {
+    LIST_FOREACH(&pool->all, n) {
         const struct member *m = NODE_OF(n, struct member, node);
         struct edge_order order = order_of(m, EDGE_ADD);
         admin->options.order(admin->options.owner, edge, &order);
     }
-    struct edge_order order = {.kind = EDGE_SET_POOL, .pool = POOL_NAME};
-    order.pool_settings = admin->members.pool;
+    struct edge_order order = {.kind = EDGE_SET_POOL};
+    memcpy(order.pool, pool->name, sizeof order.pool);
+    order.pool_settings = pool->settings;
     if (order.pool_settings.state != POOL_SERVING)
+        admin->options.order(admin->options.owner, edge, &order);
+}
+
+void admin_introduce(struct admin *admin, uint32_t edge)
+{
+    CHECK_OBJ(admin, ADMIN_MAGIC);
+    LIST_FOREACH(&admin->members.pools, n) {
+        struct member_pool *pool = NODE_OF(n, struct member_pool, node);
+        if (pool->is_configured)
+            introduce_pool(admin, pool, edge);
+    }
+    struct edge_order order = {.kind = EDGE_SET_TUNING, .tuning = admin_tuning(admin)};
+    if (!list_is_empty(&admin->members.settings))
         admin->options.order(admin->options.owner, edge, &order);
 }
 
@@ -184,36 +225,31 @@ void admin_note(struct admin *admin,
     }
 }
 
-void admin_on_notice(struct admin *admin, const char *name, const char *text)
+void admin_on_notice(struct admin *admin,
+                     const char *pool,
+                     const char *name,
+                     const char *text)
 {
     CHECK_OBJ(admin, ADMIN_MAGIC);
-    admin_note(admin, "proxy", name, text);
+    char object[MEMBER_FULL_NAME];
+    (void)snprintf(object, sizeof object, "%s/%s", pool, name);
+    admin_note(admin, "proxy", object, text);
 }
 
-/* ---- changes ---- */
-
-/* "weight 50": the verb and what came with it, without the name. */
-static void describe(const struct command *c, char *to, size_t size)
-{
-    int length = snprintf(to, size, "%s", c->verb->words);
-    for (size_t i = 1; i < c->operand_count && length > 0 && (size_t)length < size; i++)
-        length += snprintf(to + length, size - (size_t)length, " %s", c->operands[i]);
-    for (size_t i = 0; i < c->pair_count && length > 0 && (size_t)length < size; i++)
-        length += snprintf(to + length, size - (size_t)length, " %s=%s",
-                           c->pairs[i].key, c->pairs[i].value);
-}
+/* ---- what is saved ---- */
 
 /* The saved state is as its text again. */
 static void forget_unsaved(struct admin *admin)
 {
     struct buf message;
     buf_init(&message, 0);
-    bool is_good = members_load(&admin->saved, buf_slice(&admin->saved_text), &message);
+    bool is_good =
+        members_load(&admin->saved, buf_slice(&admin->saved_text), 0, &message);
     ASSERT(is_good);
     buf_fini(&message);
 }
 
-static bool write_saved(struct admin *admin)
+bool admin_write_saved(struct admin *admin)
 {
     struct buf text;
     buf_init(&text, 0);
@@ -230,38 +266,9 @@ static bool write_saved(struct admin *admin)
     return true;
 }
 
-bool admin_commit(struct operation *op, const char *name, struct change *change)
-{
-    struct admin *admin = op->admin;
-    struct change before = *change;
-    char what[MEMBER_WHO];
-    admin->members.generation++;
-    describe(&op->command, what, sizeof what);
-    *change = (struct change){.at_ms = admin_now_ms()};
-    memcpy(change->by, op->who, sizeof change->by);
-    memcpy(change->what, what, sizeof change->what);
-    if (admin->state_file != NULL && !op->command.is_ephemeral) {
-        members_copy(&admin->saved, &admin->members, name);
-        if (!write_saved(admin)) {
-            op->save_error = errno;
-            admin->members.generation--;
-            *change = before;
-            return false;
-        }
-    }
-    admin_note(admin, op->who, name == NULL ? POOL_NAME : name, what);
-    return true;
-}
-
 bool admin_save(struct admin *admin)
 {
-    struct buf text, message;
-    buf_init(&text, 0);
-    buf_init(&message, 0);
-    members_save(&admin->members, &text);
-    bool is_good = members_load(&admin->saved, buf_slice(&text), &message);
-    ASSERT(is_good);
-    buf_fini(&text);
-    buf_fini(&message);
-    return write_saved(admin);
+    members_fini(&admin->saved);
+    members_clone(&admin->saved, &admin->members);
+    return admin_write_saved(admin);
 }

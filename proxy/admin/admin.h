@@ -23,7 +23,8 @@ enum shutdown_kind { SHUTDOWN_GRACEFUL, SHUTDOWN_QUICK };
 
 struct admin_options { /* all borrowed, outlives the admin */
     struct event_base *base;
-    const struct proxy_options *proxy;
+    const struct config *config;
+    const struct proxy_options *proxy; /* the configuration's; admin_new fills it */
     uint32_t edge_count;
     struct bind_set *binds;      /* what the edges listen at */
     struct inherited *inherited; /* for control and metrics */
@@ -35,13 +36,13 @@ struct admin_options { /* all borrowed, outlives the admin */
     bool (*reopen_logs)(void *owner); /* false: errno */
     /* Reads the configuration again: a line for each change, or (false: nothing has
      * changed) for each mistake. */
-    bool (*reload)(void *owner, struct buf *ret_report);
+    bool (*reload)(void *owner, const char *by, struct buf *ret_report);
     /* Whether this file (NULL: --config) would be good; changes nothing. Likewise. */
     bool (*check)(void *owner, const char *path, struct buf *ret_report);
 };
 
-/* The members are those of --backend, as the state file says when there is one. NULL:
- * ret_message says what is wrong with it. */
+/* The members are those of the configuration, and as the state file says when there is
+ * one. NULL: ret_message says what is wrong with it. */
 MUST_CHECK struct admin *admin_new(const struct admin_options *options,
                                    struct buf *ret_message);
 /* Ends every connection; their operations are not finished. */
@@ -57,13 +58,25 @@ void admin_begin_listening(struct admin *admin);
 /* Orders the whole membership: the first orders of each edge. */
 void admin_introduce(struct admin *admin, uint32_t edge);
 
-/* These are in force from here on, but for what `set` has changed; the edges know them
- * already. They outlive the admin, or the next ones. */
-void admin_set_options(struct admin *admin, const struct proxy_options *options);
+/* This one is in force from here on, but for what `set` has changed; the edges have its
+ * pools and options already. It outlives the admin, or the next one. Orders what its
+ * backends change; ret_lines says what a person's decisions keep from being in force.
+ */
+void admin_configure(struct admin *admin,
+                     const struct config *config,
+                     const char *by,
+                     struct buf *ret_lines);
+/* It has more backends than there are sockets for; *ret_most: how many may be. */
+MUST_CHECK bool admin_has_room(const struct admin *admin,
+                               const struct config *config,
+                               uint32_t *ret_most);
 
 /* What the edges report. The snapshot is the admin's from here on. */
 void admin_on_snapshot(struct admin *admin, struct snapshot *snapshot);
-void admin_on_notice(struct admin *admin, const char *name, const char *text);
+void admin_on_notice(struct admin *admin,
+                     const char *pool,
+                     const char *name,
+                     const char *text);
 void admin_on_edge_stopped(struct admin *admin, uint32_t edge);
 
 #endif

@@ -12,6 +12,7 @@
 #include "proxy/bind_set.h"
 
 struct admin_client;
+struct edit;
 struct event;
 
 enum {
@@ -36,8 +37,7 @@ struct admin {
     struct buf saved_text;
     char *state_file; /* owned: a reload may forget it; NULL: none */
     struct journal journal;
-    struct proxy_options live;      /* as they are in force */
-    bool is_set[ADMIN_MAX_OPTIONS]; /* by `set`; in the order of the option table */
+    struct proxy_options live; /* as they are in force */
     uint64_t started_us;
     bool is_edge_stopped[ADMIN_MAX_EDGES];
     uint64_t operation_ids;
@@ -108,12 +108,14 @@ struct operation {
     struct event *timer;
 
     /* the verbs' own */
-    char name[MEMBER_NAME];
+    char pool[MEMBER_NAME], name[MEMBER_NAME]; /* the one that it is about */
+    char full_name[MEMBER_FULL_NAME];
     uint64_t seen;      /* show events: the last that was told */
     bool is_listening;  /* to events */
     bool is_queue_only; /* show queue */
     bool is_forced;     /* remove ... force */
     int save_error;     /* errno */
+    char what[MEMBER_WHO];
     uint64_t until_us;
 };
 
@@ -134,6 +136,9 @@ void operation_finish(struct operation *op, enum outcome outcome);
 /* Answers REFUSED with this text, and frees it. */
 void operation_refuse(struct operation *op, const char *format, ...) PRINTF_LIKE(2, 3);
 void operation_refuse_unsaved(struct operation *op); /* with errno of the write */
+/* A change by who said this line. False: it could not be written, and is refused. */
+void operation_edit(struct operation *op, struct edit *e);
+MUST_CHECK bool operation_commit(struct operation *op, struct edit *e);
 /* Nobody will hear of it: frees what only waits to be told things. */
 void operation_client_left(struct operation *op);
 void operation_free(struct operation **op_p);
@@ -150,14 +155,19 @@ void admin_note(struct admin *admin,
                 const char *by,
                 const char *object,
                 const char *text);
-/* The model was changed by this operation, in what belongs to `name`, NULL: the pool:
- * numbers the change, writes it down, tells of it. False: it could not be written and
- * is not counted; the caller undoes it and calls operation_refuse_unsaved. */
-MUST_CHECK bool
-admin_commit(struct operation *op, const char *name, struct change *change);
+/* Writes admin->saved; false: errno, and it is as it was written last. */
+MUST_CHECK bool admin_write_saved(struct admin *admin);
 /* Writes all of the model down. False: errno. */
 MUST_CHECK bool admin_save(struct admin *admin);
 
+/* ---- config.c ---- */
+/* These options are in force, but for what `set` has changed. */
+void admin_set_options(struct admin *admin, const struct proxy_options *options);
+/* Of the state file: into admin->live. False: ret_message says what is wrong with it.
+ */
+MUST_CHECK bool admin_use_setting(struct admin *admin,
+                                  const struct setting *setting,
+                                  struct buf *ret_message);
 /* ---- listen.c ---- */
 void admin_close_listeners(struct admin *admin);
 
@@ -197,6 +207,12 @@ void remote_commit(struct admin *admin);
 void remote_free_all(struct admin *admin);
 uint32_t remote_peer_count(const struct admin *admin);
 
+/* ---- change.c ---- */
+/* The one that a person means, which the operation is about from here on. NULL: there
+ * is none (*ret_none), or it is refused. */
+struct member *operation_find(struct operation *op, const char *name, bool *ret_none);
+struct member *operation_target(const struct operation *op); /* NULL: gone meanwhile */
+
 /* ---- show.c ---- */
 void show_new_events(struct operation *op);
 void admin_format_time(int64_t at_ms, char ret_text[32]); /* RFC 3339 */
@@ -210,17 +226,20 @@ struct backend_sum {
     uint32_t edges_above;      /* to which it has not said that it keeps its limit */
     uint32_t edges_ejected;    /* that leave it alone for a while, for it failed */
 };
-bool admin_sum_backend_of(const struct operation *op,
-                          const char *pool,
-                          uint32_t index, /* where it probably stands */
-                          const char *name,
-                          struct backend_sum *ret_sum);
-/* The same in the pool of the members. */
 bool admin_sum_backend(const struct operation *op,
-                       uint32_t index,
+                       const char *pool,
+                       uint32_t index, /* where it probably stands */
                        const char *name,
                        struct backend_sum *ret_sum);
-
+/* The one that the operation is about, or all addresses of the entry. */
+struct target_sum {
+    uint32_t count, up; /* backends; those that are up for every edge thread */
+    uint32_t in_flight, slots;
+    uint32_t running; /* as they say */
+    uint32_t above;   /* edge threads to which one has not said that it keeps its limit */
+    const char *why; /* the state of one that is not up; NULL: all are */
+};
+void admin_sum_target(const struct operation *op, struct target_sum *ret_sum);
 /* ---- the verbs: show.c, show_backends.c, change.c ---- */
 #define VERB(words, role, effect, least, most, keys, arguments, help, function)        \
     void function(struct operation *op);

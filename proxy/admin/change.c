@@ -4,7 +4,8 @@
  *   check, change the model, write it down, order the edges, look until it is so
  *
  * What is as asked for already is "unchanged" and done. What cannot be written down is
- * not done at all. */
+ * not done at all. A verb about an entry is about all addresses of its host. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "protocol/base/clock.h"
 #include "protocol/link.h"
 #include "proxy/admin/admin_priv.h"
+#include "proxy/admin/edit.h"
 
 static void step_effective(struct operation *op)
 {
@@ -24,108 +26,178 @@ static void unchanged(struct operation *op, const char *what)
     operation_finish(op, OUTCOME_DONE);
 }
 
-/* The one that the first operand names; NULL: refused. */
-static struct member *find_member(struct operation *op)
+static void usage(struct operation *op)
 {
-    const char *name = op->command.operands[0];
+    operation_refuse(op, "usage: %s %s", op->command.verb->words,
+                     op->command.verb->arguments);
+}
+
+/* ---- the one that is meant ---- */
+
+static void keep_target(struct operation *op, const struct member *m)
+{
+    memcpy(op->pool, m->pool->name, sizeof op->pool);
+    memcpy(op->name, m->name, sizeof op->name);
+    member_full_name(m, op->full_name);
+}
+
+struct member *operation_target(const struct operation *op)
+{
+    struct member_pool *pool = members_pool(&op->admin->members, op->pool);
     struct member *m =
-        op->command.operand_count == 0 ? NULL : members_find(&op->admin->members, name);
-    if (op->command.operand_count == 0)
-        operation_refuse(op, "whose? usage: %s %s", op->command.verb->words,
-                         op->command.verb->arguments);
-    else if (m == NULL && strchr(name, '/') != NULL &&
-             strncmp(name, POOL_NAME "/", sizeof POOL_NAME) != 0)
-        operation_refuse(op,
-                         "who is in the pool of %.80s is said in the configuration "
-                         "file, not by verbs",
-                         name);
-    else if (m == NULL)
-        operation_refuse(op, "no backend is called %.80s", name);
-    else if (m->is_joining) {
-        operation_refuse(op, "%s is just being added", m->name);
-        return NULL;
-    }
+        pool == NULL || !pool->is_configured ? NULL : members_get(pool, op->name);
+    return m == NULL || m->kind == MEMBER_AWAY ? NULL : m;
+}
+
+struct member *operation_find(struct operation *op, const char *name, bool *ret_none)
+{
+    struct buf message;
+    buf_init(&message, 0);
+    struct member *m = members_find(&op->admin->members, name, ret_none, &message);
     if (m != NULL)
-        memcpy(op->name, m->name, sizeof op->name);
+        keep_target(op, m);
+    else if (!*ret_none)
+        operation_refuse(op, "%.*s", SLICE_FMT(buf_slice(&message)));
+    buf_fini(&message);
     return m;
 }
 
-/* Changes the settings, everywhere; false: the operation is over. */
-static bool
-set_member(struct operation *op, struct member *m, struct backend_settings to)
+/* The one that the first operand names; NULL: refused. */
+static struct member *find_member(struct operation *op)
 {
-    struct backend_settings before = m->settings;
-    m->settings = to;
-    if (!admin_commit(op, m->name, &m->change)) {
-        m->settings = before;
-        operation_refuse_unsaved(op);
-        return false;
+    bool is_none;
+    if (op->command.operand_count == 0) {
+        operation_refuse(op, "whose? usage: %s %s", op->command.verb->words,
+                         op->command.verb->arguments);
+        return NULL;
     }
-    admin_order_member(op->admin, m, EDGE_SET);
-    return true;
+    struct member *m = operation_find(op, op->command.operands[0], &is_none);
+    if (m == NULL && is_none) {
+        operation_refuse(op, "no backend is called %.80s", op->command.operands[0]);
+    } else if (m != NULL && m->is_joining) {
+        operation_refuse(op, "%s is just being added", op->full_name);
+        return NULL;
+    }
+    return m;
 }
+
+/* ---- decisions ---- */
 
 static bool is_same(const struct backend_settings *a, const struct backend_settings *b)
 {
-    return a->state == b->state && a->health == b->health && a->weight == b->weight &&
-           a->limit == b->limit;
+    return a->state == b->state && a->keeps_sticky == b->keeps_sticky &&
+           a->health == b->health && a->weight == b->weight && a->limit == b->limit;
+}
+
+/* What differs is decided, everywhere; false: the operation is over. */
+static bool
+set_member(struct operation *op, struct member *m, struct backend_settings to)
+{
+    struct edit e;
+    operation_edit(op, &e);
+    if (to.state == m->given.state && to.keeps_sticky == m->given.keeps_sticky)
+        members_undecide(m, DECIDED_STATE);
+    else
+        members_decide(m, DECIDED_STATE, &to);
+    if (to.health == m->given.health)
+        members_undecide(m, DECIDED_HEALTH);
+    else
+        members_decide(m, DECIDED_HEALTH, &to);
+    if (to.weight != m->settings.weight)
+        members_decide(m, DECIDED_WEIGHT, &to);
+    if (to.limit != m->settings.limit)
+        members_decide(m, DECIDED_LIMIT, &to);
+    return operation_commit(op, &e);
 }
 
 static void
 change_to(struct operation *op, struct member *m, struct backend_settings to)
 {
     if (is_same(&m->settings, &to)) {
-        unchanged(op, m->name);
+        unchanged(op, op->full_name);
         return;
     }
     if (!set_member(op, m, to))
         return;
-    report_say(&op->report, "%s: %s, health %s, weight %u, limit %u", m->name,
+    report_say(&op->report, "%s: %s, health %s, weight %u, limit %u", op->full_name,
                admin_state_name(to.state), health_rule_name(to.health), to.weight,
                to.limit);
     operation_look(op, 0, step_effective);
 }
 
+/* Back to what the source, or the entry, says. */
+static void undecide(struct operation *op, struct member *m, enum decision what)
+{
+    struct edit e;
+    if (!(m->decisions & (unsigned)what)) {
+        unchanged(op, op->full_name);
+        return;
+    }
+    operation_edit(op, &e);
+    members_undecide(m, what);
+    if (!operation_commit(op, &e))
+        return;
+    report_say(&op->report, "%s: weight %u, limit %u", op->full_name,
+               m->settings.weight, m->settings.limit);
+    operation_look(op, 0, step_effective);
+}
+
 /* ---- add ---- */
 
-static void withdraw(struct operation *op, struct member *m)
+/* Nothing of it stays; what was removed before is so again. */
+static void withdraw(struct operation *op)
 {
-    struct edge_order order = {.kind = EDGE_REMOVE, .pool = POOL_NAME};
-    memcpy(order.name, m->name, sizeof order.name);
-    members_remove(&op->admin->members, &m);
-    admin_order(op->admin, &order);
+    struct edit e;
+    struct member *m = operation_target(op);
+    edit_begin(&e, op->admin, op->who, "add");
+    members_remove(&m);
+    edit_apply(&e);
+}
+
+static void finish_add(struct operation *op, const struct target_sum *sum)
+{
+    struct edit e;
+    operation_edit(op, &e);
+    members_join(operation_target(op));
+    if (!edit_commit(&e)) {
+        op->save_error = errno;
+        withdraw(op);
+        operation_refuse_unsaved(op);
+        return;
+    }
+    if (sum->count > 1)
+        report_say(&op->report,
+                   "%s: %u app servers are up with %u slots and take requests",
+                   op->full_name, sum->count, sum->slots);
+    else
+        report_say(&op->report, "%s is up with %u slots and takes requests",
+                   op->full_name, sum->slots);
+    operation_look(op, 0, step_effective);
 }
 
 static void step_add(struct operation *op)
 {
-    struct admin *admin = op->admin;
-    struct member *m = members_find(&admin->members, op->name);
-    struct backend_sum sum;
+    const struct member *m = operation_target(op);
+    struct target_sum sum;
     if (m == NULL || !m->is_joining) {
-        operation_refuse(op, "%s was removed meanwhile", op->name);
+        operation_refuse(op, "%s was %s meanwhile", op->full_name,
+                         m == NULL ? "removed" : "added by the configuration");
         return;
     }
-    bool is_known = admin_sum_backend(op, admin->members.count - 1, m->name, &sum);
-    if (is_known && sum.edges_up == admin->options.edge_count) {
-        m->is_joining = false;
-        m->settings.state = ADMIN_READY;
-        if (!admin_commit(op, m->name, &m->change)) {
-            withdraw(op, m);
-            operation_refuse_unsaved(op);
-            return;
-        }
-        admin_order_member(admin, m, EDGE_SET);
-        report_say(&op->report, "%s is up with %u slots and takes requests", m->name,
-                   sum.all.view.slots);
-        operation_look(op, 0, step_effective);
+    admin_sum_target(op, &sum);
+    if (sum.count > 0 && sum.up == sum.count) {
+        finish_add(op, &sum);
     } else if (operation_is_late(op)) {
-        report_say(
-            &op->report,
-            "%s at %s was up for %u of %u edge threads in time (%s); nothing was "
-            "added",
-            m->name, m->endpoint, sum.edges_up, admin->options.edge_count,
-            backend_state_name(sum.all.view.state));
-        withdraw(op, m);
+        if (sum.count == 0)
+            report_say(&op->report,
+                       "%s at %s: its host has no address yet; nothing was added",
+                       op->full_name, m->endpoint);
+        else
+            report_say(&op->report,
+                       "%s at %s: %u of %u up for every edge thread in time (%s); "
+                       "nothing was added",
+                       op->full_name, m->endpoint, sum.up, sum.count, sum.why);
+        withdraw(op);
         operation_finish(op, OUTCOME_LATE);
     } else {
         operation_look_again(op);
@@ -148,110 +220,122 @@ read_number(struct operation *op, const char *key, uint64_t most, uint32_t *valu
     return true;
 }
 
-static bool check_new(struct operation *op, const char *name, const char *endpoint)
+/* Where it will be; NULL: refused. */
+static struct member_pool *check_new(struct operation *op, const char **ret_name)
 {
-    bool is_insecure = op->admin->options.proxy->insecure;
-    if (name == NULL)
-        operation_refuse(
-            op, "\"%.80s\" is no name; expected letters, digits, '.', '_', '-'",
-            op->command.operands[0]);
-    else if (strlen(endpoint) >= MEMBER_ENDPOINT ||
-             link_check_endpoint(endpoint, LINK_INSECURE) != ERR_NONE)
-        operation_refuse(
-            op, "\"%.80s\" is no endpoint; expected ipc:///path or tcp://host:port",
-            endpoint);
-    else if (!is_insecure && link_check_endpoint(endpoint, LINK_LOCAL_ONLY) != ERR_NONE)
-        operation_refuse(
-            op,
-            "%.80s is not on loopback: its frames would pass in the clear; "
-            "banyan-proxy --insecure allows it",
-            endpoint);
-    else if (op->admin->members.count >= MEMBERS_MAX)
-        operation_refuse(op, "there are %d backends already", MEMBERS_MAX);
-    else
-        return true;
-    return false;
+    const char *const *operands = op->command.operands;
+    struct buf message;
+    buf_init(&message, 0);
+    struct member_pool *pool =
+        members_place(&op->admin->members, operands[0], ret_name, &message);
+    if (pool != NULL && !proxy_name_check(*ret_name)) {
+        buf_addf(&message,
+                 "\"%.80s\" is no name; expected letters, digits, '.', '_', '-'",
+                 operands[0]);
+        pool = NULL;
+    } else if (pool != NULL &&
+               !proxy_endpoint_check(operands[1], op->admin->options.proxy->insecure,
+                                     "add", &message)) {
+        pool = NULL;
+    }
+    if (pool == NULL)
+        operation_refuse(op, "%.*s", SLICE_FMT(buf_slice(&message)));
+    buf_fini(&message);
+    return pool;
+}
+
+static void begin_add(struct operation *op,
+                      struct member_pool *pool,
+                      const char *name,
+                      const struct backend_settings *settings)
+{
+    struct edit e;
+    struct member *m;
+    edit_begin(&e, op->admin, op->who, "add");
+    if (members_give(pool, name, op->command.operands[1], settings, SOURCE_CLI, &m) ==
+        GIVEN_FULL) {
+        edit_cancel(&e);
+        operation_refuse(op, "there are %u backends already", op->admin->members.most);
+        return;
+    }
+    m->is_joining = true; /* drained until all edges have its credit */
+    keep_target(op, m);
+    edit_apply(&e);
+    operation_look(op, 0, step_add);
 }
 
 void verb_add(struct operation *op)
 {
     const struct command *c = &op->command;
     struct backend_settings settings = BACKEND_SETTINGS;
+    const char *name;
     if (c->operand_count != 2) {
-        operation_refuse(op, "usage: %s %s", c->verb->words, c->verb->arguments);
+        usage(op);
         return;
     }
-    const char *name = member_name_check(c->operands[0]), *endpoint = c->operands[1];
-    if (!check_new(op, name, endpoint) ||
-        !read_number(op, "weight", WEIGHT_MAX, &settings.weight) ||
+    struct member_pool *pool = check_new(op, &name);
+    if (pool == NULL)
+        return;
+    const struct member *m = members_get(pool, name);
+    bool is_same_place = m != NULL && strcmp(m->endpoint, c->operands[1]) == 0;
+    if (is_same_place && m->kind == MEMBER_AWAY)
+        settings = m->given;
+    if (!read_number(op, "weight", WEIGHT_MAX, &settings.weight) ||
         !read_number(op, "limit", UINT32_MAX, &settings.limit))
         return;
-    struct member *m = members_find(&op->admin->members, name);
-    if (m != NULL) {
-        settings.state = m->settings.state;
-        settings.health = m->settings.health;
-        if (m->is_joining)
-            operation_refuse(op, "%s is just being added", name);
-        else if (strcmp(m->endpoint, endpoint) == 0 && is_same(&settings, &m->settings))
-            unchanged(op, name);
-        else
-            operation_refuse(op,
-                             "%s is there with other settings: remove it first, or use "
-                             "weight, limit, ready",
-                             name);
+    if (m == NULL || m->kind == MEMBER_AWAY) {
+        begin_add(op, pool, name, &settings);
         return;
     }
-    settings.state = ADMIN_DRAIN; /* until all edges have its credit */
-    m = members_add(&op->admin->members, name, endpoint, &settings, SOURCE_CLI);
-    m->is_joining = true;
-    memcpy(op->name, m->name, sizeof op->name);
-    admin_order_member(op->admin, m, EDGE_ADD);
-    operation_look(op, 0, step_add);
+    keep_target(op, m);
+    settings.state = m->settings.state;
+    settings.health = m->settings.health;
+    if (m->is_joining)
+        operation_refuse(op, "%s is just being added", op->full_name);
+    else if (is_same_place && is_same(&settings, &m->settings))
+        unchanged(op, op->full_name);
+    else
+        operation_refuse(op,
+                         "%s is there with other settings: remove it first, or use "
+                         "weight, limit, ready",
+                         op->full_name);
 }
 
 /* ---- remove, drain, kill ---- */
 
 static void finish_remove(struct operation *op, struct member *m)
 {
-    struct members *members = &op->admin->members;
-    struct change change = {0};
-    struct edge_order order = {.kind = EDGE_REMOVE, .pool = POOL_NAME};
-    struct member kept = *m;
-    memcpy(order.name, m->name, sizeof order.name);
-    members_remove(members, &m);
-    if (!admin_commit(op, op->name, &change)) {
-        m = members_add(members, kept.name, kept.endpoint, &kept.settings, kept.source);
-        m->full_weight = kept.full_weight;
-        m->change = kept.change;
-        operation_refuse_unsaved(op);
+    struct edit e;
+    operation_edit(op, &e);
+    e.closes_now = op->is_forced;
+    members_remove(&m);
+    if (!operation_commit(op, &e))
         return;
-    }
-    admin_order(op->admin, &order);
-    report_say(&op->report, "%s is removed", op->name);
+    report_say(&op->report, "%s is removed", op->full_name);
     operation_look(op, 0, step_effective);
 }
 
 static void step_remove(struct operation *op)
 {
-    struct member *m = members_find(&op->admin->members, op->name);
-    struct backend_sum sum;
+    struct member *m = operation_target(op);
+    struct target_sum sum;
     if (m == NULL) {
         unchanged(op, "it is gone already");
         return;
     }
     if (m->settings.state == ADMIN_READY) {
-        operation_refuse(op, "%s was made ready meanwhile; it stays", op->name);
+        operation_refuse(op, "%s was made ready meanwhile; it stays", op->full_name);
         return;
     }
-    bool is_known = admin_sum_backend(op, 0, m->name, &sum);
+    admin_sum_target(op, &sum);
     bool is_over = clock_now_us() >= op->until_us;
-    if (!is_known || sum.all.view.in_flight == 0 || (is_over && op->is_forced)) {
+    if (sum.in_flight == 0 || (is_over && op->is_forced)) {
         finish_remove(op, m);
     } else if (is_over) {
         report_say(
             &op->report,
             "%s still runs %u requests; it stays draining (force removes it at once)",
-            op->name, sum.all.view.in_flight);
+            op->full_name, sum.in_flight);
         operation_finish(op, OUTCOME_LATE);
     } else {
         operation_look_again(op);
@@ -263,6 +347,7 @@ void verb_remove(struct operation *op)
     const struct command *c = &op->command;
     uint64_t drain_us = 30 * 1000000ull;
     const char *drain = command_value(c, "drain");
+    bool is_none;
     if (drain != NULL && !command_seconds(drain, &drain_us)) {
         operation_refuse(op, "drain=%.40s is not accepted; expected seconds, e.g. 30s",
                          drain);
@@ -270,22 +355,26 @@ void verb_remove(struct operation *op)
     }
     op->is_forced = c->operand_count == 2 && strcmp(c->operands[1], "force") == 0;
     if (c->operand_count == 0 || (c->operand_count == 2 && !op->is_forced)) {
-        operation_refuse(op, "usage: %s %s", c->verb->words, c->verb->arguments);
+        usage(op);
         return;
     }
-    if (members_find(&op->admin->members, c->operands[0]) == NULL) {
-        unchanged(op, "there is no such backend");
+    struct member *m = operation_find(op, c->operands[0], &is_none);
+    if (m == NULL) {
+        if (is_none)
+            unchanged(op, "there is no such backend");
         return;
     }
-    struct member *m = find_member(op);
-    if (m == NULL)
+    if (m->is_joining) {
+        operation_refuse(op, "%s is just being added", op->full_name);
         return;
+    }
     op->until_us = op->begun_us + drain_us;
     if (c->has_timeout && op->deadline_us < op->until_us)
         op->until_us = op->deadline_us;
     struct backend_settings to = m->settings;
-    if (to.state == ADMIN_READY) {
+    if (to.state == ADMIN_READY || to.keeps_sticky) {
         to.state = ADMIN_DRAIN;
+        to.keeps_sticky = false;
         if (!set_member(op, m, to))
             return;
     }
@@ -294,19 +383,19 @@ void verb_remove(struct operation *op)
 
 static void step_drained(struct operation *op)
 {
-    struct member *m = members_find(&op->admin->members, op->name);
-    struct backend_sum sum;
+    const struct member *m = operation_target(op);
+    struct target_sum sum;
     if (m != NULL && m->settings.state == ADMIN_READY) {
-        operation_refuse(op, "%s was made ready meanwhile", op->name);
+        operation_refuse(op, "%s was made ready meanwhile", op->full_name);
         return;
     }
-    bool is_known = m != NULL && admin_sum_backend(op, 0, m->name, &sum);
-    if (!is_known || sum.all.view.in_flight == 0) {
-        report_say(&op->report, "%s is drained", op->name);
+    admin_sum_target(op, &sum);
+    if (sum.in_flight == 0) {
+        report_say(&op->report, "%s is drained", op->full_name);
         operation_finish(op, OUTCOME_DONE);
     } else if (operation_is_late(op)) {
-        report_say(&op->report, "%s still runs %u requests", op->name,
-                   sum.all.view.in_flight);
+        report_say(&op->report, "%s still runs %u requests", op->full_name,
+                   sum.in_flight);
         operation_finish(op, OUTCOME_LATE);
     } else {
         operation_look_again(op);
@@ -317,8 +406,10 @@ void verb_drain(struct operation *op)
 {
     const struct command *c = &op->command;
     bool waits = c->operand_count == 2 && strcmp(c->operands[1], "wait") == 0;
-    if (c->operand_count == 2 && !waits) {
-        operation_refuse(op, "usage: %s %s", c->verb->words, c->verb->arguments);
+    const char *sticky = command_value(c, "sticky");
+    if ((c->operand_count == 2 && !waits) ||
+        (sticky != NULL && strcmp(sticky, "allow") != 0)) {
+        usage(op);
         return;
     }
     struct member *m = find_member(op);
@@ -326,6 +417,7 @@ void verb_drain(struct operation *op)
         return;
     struct backend_settings to = m->settings;
     to.state = ADMIN_DRAIN;
+    to.keeps_sticky = sticky != NULL;
     if (!waits)
         change_to(op, m, to);
     else if (is_same(&m->settings, &to) || set_member(op, m, to))
@@ -339,6 +431,7 @@ void verb_maint(struct operation *op)
         return;
     struct backend_settings to = m->settings;
     to.state = ADMIN_MAINT;
+    to.keeps_sticky = false;
     change_to(op, m, to);
 }
 
@@ -349,19 +442,22 @@ void verb_ready(struct operation *op)
         return;
     struct backend_settings to = m->settings;
     to.state = ADMIN_READY;
+    to.keeps_sticky = false;
     change_to(op, m, to);
 }
 
 void verb_kill(struct operation *op)
 {
-    struct member *m = find_member(op);
-    if (m == NULL)
+    struct member *target = find_member(op);
+    if (target == NULL)
         return;
-    struct edge_order order = {.kind = EDGE_ABORT_ALL, .pool = POOL_NAME};
-    memcpy(order.name, m->name, sizeof order.name);
-    admin_order(op->admin, &order);
-    admin_note(op->admin, op->who, m->name, "kill: its requests are ended");
-    report_say(&op->report, "what ran at %s is ended", m->name);
+    LIST_FOREACH(&target->pool->all, n) {
+        const struct member *m = NODE_OF(n, struct member, node);
+        if (member_is_of(m, target))
+            admin_order_member(op->admin, m, EDGE_ABORT_ALL);
+    }
+    admin_note(op->admin, op->who, op->full_name, "kill: its requests are ended");
+    report_say(&op->report, "what ran at %s is ended", op->full_name);
     operation_look(op, 0, step_effective);
 }
 
@@ -379,7 +475,7 @@ static void step_kill_request(struct operation *op)
 
 void verb_kill_request(struct operation *op)
 {
-    struct edge_order order = {.kind = EDGE_KILL_REQUEST, .pool = POOL_NAME};
+    struct edge_order order = {.kind = EDGE_KILL_REQUEST};
     const char *id = op->command.operands[0];
     if (strlen(id) >= sizeof order.name) {
         operation_refuse(op, "no request has this id");
@@ -398,6 +494,10 @@ void verb_weight(struct operation *op)
     struct member *m = find_member(op);
     if (m == NULL)
         return;
+    if (strcmp(c->operands[1], "auto") == 0) {
+        undecide(op, m, DECIDED_WEIGHT);
+        return;
+    }
     char text[16] = "";
     uint64_t number = 0;
     size_t length = strlen(c->operands[1]);
@@ -406,12 +506,13 @@ void verb_weight(struct operation *op)
     (void)snprintf(text, sizeof text, "%.*s", (int)(length - is_percent),
                    c->operands[1]);
     if (length >= sizeof text || !command_number(text, 10000, &number)) {
-        operation_refuse(op, "\"%.40s\" is no weight; expected 0 to %d, or N%%",
+        operation_refuse(op, "\"%.40s\" is no weight; expected 0 to %d, N%% or auto",
                          c->operands[1], WEIGHT_MAX);
         return;
     }
     if (is_percent)
-        number = number * m->full_weight / 100;
+        number =
+            number * (m->given.weight == 0 ? WEIGHT_DEFAULT : m->given.weight) / 100;
     if (number > WEIGHT_MAX) {
         operation_refuse(op, "that is a weight of %" PRIu64 "; the most is %d", number,
                          WEIGHT_MAX);
@@ -424,13 +525,13 @@ void verb_weight(struct operation *op)
 
 static void step_limit(struct operation *op)
 {
-    const struct member *m = members_find(&op->admin->members, op->name);
-    struct backend_sum sum;
-    bool is_known = m != NULL && admin_sum_backend(op, 0, op->name, &sum);
-    if (!is_known || m->settings.limit == 0 || sum.edges_above == 0) {
+    const struct member *m = operation_target(op);
+    struct target_sum sum;
+    admin_sum_target(op, &sum);
+    if (m == NULL || m->settings.limit == 0 || sum.above == 0) {
         operation_finish(op, OUTCOME_DONE);
     } else if (operation_is_late(op)) {
-        report_say(&op->report, "still %u requests run there", sum.all.view.running);
+        report_say(&op->report, "still %u requests run there", sum.running);
         operation_finish(op, OUTCOME_LATE);
     } else {
         operation_look_again(op);
@@ -444,17 +545,22 @@ void verb_limit(struct operation *op)
     struct member *m = find_member(op);
     if (m == NULL)
         return;
+    if (strcmp(c->operands[1], "auto") == 0) {
+        undecide(op, m, DECIDED_LIMIT);
+        return;
+    }
     if (!command_number(c->operands[1], UINT32_MAX, &number)) {
-        operation_refuse(op, "\"%.40s\" is no limit; expected a number, 0 for none",
-                         c->operands[1]);
+        operation_refuse(
+            op, "\"%.40s\" is no limit; expected a number, 0 for none, or auto",
+            c->operands[1]);
         return;
     }
     struct backend_settings to = m->settings;
     to.limit = (uint32_t)number;
     if (is_same(&m->settings, &to)) {
-        unchanged(op, m->name);
+        unchanged(op, op->full_name);
     } else if (set_member(op, m, to)) {
-        report_say(&op->report, "%s: limit %u", m->name, to.limit);
+        report_say(&op->report, "%s: limit %u", op->full_name, to.limit);
         operation_look(op, 0, step_limit);
     }
 }

@@ -5,6 +5,7 @@
 
 #include "protocol/base/mem.h"
 #include "proxy/admin/admin_priv.h"
+#include "proxy/admin/edit.h"
 
 #define COLUMNS(array) array, sizeof(array) / sizeof((array)[0])
 
@@ -34,25 +35,60 @@ struct edge_tuning admin_tuning(const struct admin *admin)
     };
 }
 
+static const struct option_row *find_row(const char *name)
+{
+    const struct option_row *row = option_find(&proxy_option_table, name);
+    return row != NULL && is_changeable(row) ? row : NULL;
+}
+
+/* The row's value, parsed as the command line would be. */
+static bool take_value(const struct option_row *row,
+                       const char *value,
+                       struct proxy_options *to,
+                       struct buf *message)
+{
+    static struct proxy_options parsed;
+    own(mem) char *word = mem_printf("--%s=%s", row->name, value);
+    char program[] = "banyan-proxy", *argv[] = {program, word, NULL};
+    int rest;
+    if (option_parse(&proxy_option_table, 2, argv, &parsed, &rest, message) != ERR_NONE)
+        return false;
+    /* All that can be changed are numbers of eight bytes. */
+    memcpy((char *)to + row->offset, (char *)&parsed + row->offset, sizeof(int64_t));
+    return true;
+}
+
+bool admin_use_setting(struct admin *admin,
+                       const struct setting *setting,
+                       struct buf *ret_message)
+{
+    const struct option_row *row = find_row(setting->key);
+    if (row != NULL)
+        return take_value(row, setting->value, &admin->live, ret_message);
+    buf_addf(ret_message, "set %s: no option that can be changed", setting->key);
+    return false;
+}
+
+static void order_tuning(struct admin *admin)
+{
+    struct edge_order order = {.kind = EDGE_SET_TUNING, .tuning = admin_tuning(admin)};
+    admin_order(admin, &order);
+}
+
 void admin_set_options(struct admin *admin, const struct proxy_options *options)
 {
-    CHECK_OBJ(admin, ADMIN_MAGIC);
-    struct proxy_options was = admin->live;
-    bool is_any_set = false;
+    struct buf message;
+    buf_init(&message, 0);
     admin->options.proxy = options;
     admin->live = *options;
-    for (size_t i = 0; i < proxy_option_table.row_count; i++) {
-        const struct option_row *row = &proxy_option_table.rows[i];
-        if (!admin->is_set[i] || !is_changeable(row))
-            continue;
-        /* All of them are numbers of eight bytes. */
-        memcpy((char *)&admin->live + row->offset, (char *)&was + row->offset,
-               sizeof(int64_t));
-        is_any_set = true;
+    LIST_FOREACH(&admin->members.settings, n) {
+        bool is_good =
+            admin_use_setting(admin, NODE_OF(n, struct setting, node), &message);
+        ASSERT(is_good);
     }
-    struct edge_order order = {.kind = EDGE_SET_TUNING, .tuning = admin_tuning(admin)};
-    if (is_any_set)
-        admin_order(admin, &order);
+    buf_fini(&message);
+    if (!list_is_empty(&admin->members.settings))
+        order_tuning(admin);
 }
 
 void verb_show_config(struct operation *op)
@@ -80,7 +116,9 @@ void verb_show_config(struct operation *op)
         report_text(&op->report, buf_slice(&value).ptr);
         report_text(&op->report, row->fallback);
         report_text(&op->report, is_changeable(row) ? "yes" : "no");
-        report_text(&op->report, op->admin->is_set[i] ? "set" : "option");
+        report_text(&op->report, members_setting(&op->admin->members, row->name) != NULL
+                                     ? "set"
+                                     : "option");
     }
     buf_fini(&value);
     if (is_found)
@@ -91,48 +129,41 @@ void verb_show_config(struct operation *op)
 
 /* ---- set ---- */
 
-/* The row's value, parsed as the command line would be; false: refused. */
-static bool take_value(struct operation *op,
-                       const struct option_row *row,
-                       const char *value,
-                       struct proxy_options *to)
-{
-    static struct proxy_options parsed;
-    own(mem) char *word = mem_printf("--%s=%s", row->name, value);
-    char program[] = "banyan-proxy", *argv[] = {program, word, NULL};
-    struct buf message;
-    int rest;
-    buf_init(&message, 0);
-    bool is_good = option_parse(&proxy_option_table, 2, argv, &parsed, &rest,
-                                &message) == ERR_NONE;
-    if (!is_good)
-        operation_refuse(op, "%.*s", SLICE_FMT(buf_slice(&message)));
-    buf_fini(&message);
-    if (!is_good)
-        return false;
-    const char *from = (const char *)&parsed + row->offset;
-    char *at = (char *)to + row->offset;
-    if (row->type == OPTION_SECONDS)
-        memcpy(at, from, sizeof(double));
-    else if (row->type == OPTION_COUNT || row->type == OPTION_SIZE)
-        memcpy(at, from, sizeof(int64_t));
-    return true;
-}
-
 static void step_effective(struct operation *op)
 {
     operation_finish(op, OUTCOME_DONE);
 }
 
-static const struct option_row *find_row(const char *name, size_t *ret_index)
+/* KEY=VALUE into `to`; KEY= is as the command line or the file says. */
+static bool read_pair(struct operation *op,
+                      const char *key,
+                      const char *value,
+                      struct proxy_options *to)
 {
-    for (size_t i = 0; i < proxy_option_table.row_count; i++) {
-        if (strcmp(proxy_option_table.rows[i].name, name) != 0)
-            continue;
-        *ret_index = i;
-        return &proxy_option_table.rows[i];
+    const struct option_row *row = find_row(key);
+    if (row == NULL) {
+        operation_refuse(op, "%s: %.40s; show config says what can be changed",
+                         option_find(&proxy_option_table, key) == NULL
+                             ? "no option is called"
+                             : "needs a restart",
+                         key);
+        return false;
     }
-    return NULL;
+    if (*value == '\0') {
+        memcpy((char *)to + row->offset,
+               (const char *)op->admin->options.proxy + row->offset, sizeof(int64_t));
+        return true;
+    }
+    struct buf message;
+    buf_init(&message, 0);
+    bool is_good = strlen(value) < sizeof((struct setting *)0)->value &&
+                   take_value(row, value, to, &message);
+    if (!is_good && buf_len(&message) == 0)
+        operation_refuse(op, "%s: the value is too long", key);
+    else if (!is_good)
+        operation_refuse(op, "%.*s", SLICE_FMT(buf_slice(&message)));
+    buf_fini(&message);
+    return is_good;
 }
 
 void verb_set(struct operation *op)
@@ -140,33 +171,26 @@ void verb_set(struct operation *op)
     const struct command *c = &op->command;
     struct admin *admin = op->admin;
     struct proxy_options to = admin->live;
-    bool is_set[ADMIN_MAX_OPTIONS];
-    memcpy(is_set, admin->is_set, sizeof is_set);
-    ASSERT(proxy_option_table.row_count <= ADMIN_MAX_OPTIONS);
+    struct edit e;
     if (c->operand_count > 0) {
         operation_refuse(op, "usage: set KEY=VALUE ...");
         return;
     }
-    for (size_t i = 0; i < c->pair_count; i++) {
-        size_t index;
-        const struct option_row *row = find_row(c->pairs[i].key, &index);
-        if (row == NULL || !is_changeable(row)) {
-            operation_refuse(op, "%s: %.40s; show config says what can be changed",
-                             row == NULL ? "no option is called" : "needs a restart",
-                             c->pairs[i].key);
-            return;
-        }
-        if (!take_value(op, row, c->pairs[i].value, &to))
-            return;
-        is_set[index] = true;
-    }
-    admin->live = to;
-    memcpy(admin->is_set, is_set, sizeof is_set);
-    admin->members.generation++;
-    admin_note(admin, op->who, "options", op->line);
-    struct edge_order order = {.kind = EDGE_SET_TUNING, .tuning = admin_tuning(admin)};
-    admin_order(admin, &order);
     for (size_t i = 0; i < c->pair_count; i++)
-        report_say(&op->report, "%s is %s", c->pairs[i].key, c->pairs[i].value);
+        if (!read_pair(op, c->pairs[i].key, c->pairs[i].value, &to))
+            return;
+    operation_edit(op, &e);
+    e.is_always_numbered = true;
+    e.what = op->line;
+    for (size_t i = 0; i < c->pair_count; i++)
+        members_set(&admin->members, c->pairs[i].key,
+                    *c->pairs[i].value == '\0' ? NULL : c->pairs[i].value);
+    if (!operation_commit(op, &e))
+        return;
+    admin->live = to;
+    order_tuning(admin);
+    for (size_t i = 0; i < c->pair_count; i++)
+        report_say(&op->report, "%s is %s", c->pairs[i].key,
+                   *c->pairs[i].value == '\0' ? "as configured" : c->pairs[i].value);
     operation_look(op, 0, step_effective);
 }

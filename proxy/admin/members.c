@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Names are looked up one by one: an operator's verbs are few. */
+ * Names are looked up one by one: changes are few. What walks over all of two
+ * memberships goes along both at once, for their order is nearly the same. */
 #include "proxy/admin/members.h"
 
-#include <ctype.h>
 #include <string.h>
 
 #include "protocol/base/mem.h"
+#include "proxy/config/config.h"
 
 static const char *const admin_states[] = {"ready", "drain", "maint"};
 static const char *const health_rules[] = {"auto", "up", "down"};
 static const char *const pool_states[] = {"serving", "paused", "stopped"};
-static const char *const sources[] = {"option", "cli", "file"};
+static const char *const sources[] = {"self", "dns", "option", "file", "cli"};
 
 const char *admin_state_name(enum admin_state state)
 {
@@ -32,14 +33,16 @@ const char *member_source_name(enum member_source source)
     return sources[source];
 }
 
+/* ---- life ---- */
+
 void members_init(struct members *m)
 {
     *m = (struct members){.generation = 1};
-    list_init(&m->all);
-    list_init(&m->removed);
+    list_init(&m->pools);
+    list_init(&m->settings);
 }
 
-static void free_list(struct list *list)
+static void free_members(struct list *list)
 {
     for (struct node *n = list_pop_front(list); n != NULL; n = list_pop_front(list)) {
         struct member *member = NODE_OF(n, struct member, node);
@@ -47,11 +50,24 @@ static void free_list(struct list *list)
     }
 }
 
+static void free_pool(struct member_pool *pool)
+{
+    node_leave(&pool->node);
+    free_members(&pool->all);
+    free_members(&pool->entries);
+    free_members(&pool->away);
+    mem_free(&pool);
+}
+
 void members_fini(struct members *m)
 {
-    free_list(&m->all);
-    free_list(&m->removed);
-    m->count = 0;
+    LIST_FOREACH(&m->pools, n)
+        free_pool(NODE_OF(n, struct member_pool, node));
+    for (struct node *n = list_pop_front(&m->settings); n != NULL;
+         n = list_pop_front(&m->settings)) {
+        struct setting *setting = NODE_OF(n, struct setting, node);
+        mem_free(&setting);
+    }
 }
 
 static void move_list(struct list *to, struct list *from)
@@ -64,56 +80,84 @@ static void move_list(struct list *to, struct list *from)
 void members_move(struct members *to, struct members *from)
 {
     *to = *from;
-    move_list(&to->all, &from->all);
-    move_list(&to->removed, &from->removed);
-    from->count = 0;
+    move_list(&to->pools, &from->pools);
+    move_list(&to->settings, &from->settings);
+    LIST_FOREACH(&to->pools, n)
+        NODE_OF(n, struct member_pool, node)->members = to;
 }
 
-static void copy_member(struct member *to, const struct member *from)
+static void clone_list(struct list *to, struct list *from, struct member_pool *pool)
 {
-    struct node node = to->node;
-    *to = *from;
-    to->node = node;
-}
-
-void members_copy(struct members *to, struct members *from, const char *name)
-{
-    to->generation = from->generation;
-    if (name == NULL) {
-        to->pool = from->pool;
-        to->pool_change = from->pool_change;
-        return;
+    list_init(to);
+    LIST_FOREACH(from, n) {
+        struct member *member = mem_alloc(sizeof *member);
+        *member = *NODE_OF(n, struct member, node);
+        member->node = (struct node){0};
+        member->pool = pool;
+        list_push_back(to, &member->node);
     }
-    struct member *there = members_find(to, name);
-    const struct member *here = members_find(from, name);
-    if (here != NULL && there == NULL)
-        there = members_add(to, name, here->endpoint, &here->settings, here->source);
-    if (here != NULL)
-        copy_member(there, here);
-    else if (there != NULL)
-        members_remove(to, &there);
 }
 
-const char *member_name_check(const char *name)
+void members_clone(struct members *to, struct members *from)
 {
-    static const char pool[] = POOL_NAME "/";
-    if (strncmp(name, pool, sizeof pool - 1) == 0)
-        name += sizeof pool - 1;
-    size_t length = strlen(name);
-    if (length == 0 || length >= MEMBER_NAME)
-        return NULL;
-    for (size_t i = 0; i < length; i++)
-        if (!isalnum((unsigned char)name[i]) && strchr("._-", name[i]) == NULL)
-            return NULL;
-    return name;
+    members_init(to);
+    to->generation = from->generation;
+    to->most = from->most;
+    LIST_FOREACH(&from->settings, n) {
+        const struct setting *setting = NODE_OF(n, struct setting, node);
+        members_set(to, setting->key, setting->value);
+    }
+    LIST_FOREACH(&from->pools, n) {
+        struct member_pool *pool = NODE_OF(n, struct member_pool, node);
+        struct member_pool *copy = members_pool_make(to, pool->name);
+        copy->is_configured = pool->is_configured;
+        copy->count = pool->count;
+        copy->settings = pool->settings;
+        copy->change = pool->change;
+        clone_list(&copy->all, &pool->all, copy);
+        clone_list(&copy->entries, &pool->entries, copy);
+        clone_list(&copy->away, &pool->away, copy);
+    }
 }
 
-struct member *members_find(struct members *m, const char *name)
+/* ---- looking up ---- */
+
+uint32_t members_count(struct members *m)
 {
-    name = member_name_check(name);
-    if (name == NULL)
-        return NULL;
-    LIST_FOREACH(&m->all, n) {
+    uint32_t count = 0;
+    LIST_FOREACH(&m->pools, n)
+        count += NODE_OF(n, struct member_pool, node)->count;
+    return count;
+}
+
+struct member_pool *members_pool(struct members *m, const char *name)
+{
+    LIST_FOREACH(&m->pools, n) {
+        struct member_pool *pool = NODE_OF(n, struct member_pool, node);
+        if (strcmp(pool->name, name) == 0)
+            return pool;
+    }
+    return NULL;
+}
+
+struct member_pool *members_pool_make(struct members *m, const char *name)
+{
+    struct member_pool *pool = members_pool(m, name);
+    if (pool != NULL)
+        return pool;
+    pool = mem_zalloc(sizeof *pool);
+    pool->members = m;
+    memcpy(pool->name, name, strnlen(name, sizeof pool->name - 1));
+    list_init(&pool->all);
+    list_init(&pool->entries);
+    list_init(&pool->away);
+    list_push_back(&m->pools, &pool->node);
+    return pool;
+}
+
+static struct member *find_in(struct list *list, const char *name)
+{
+    LIST_FOREACH(list, n) {
         struct member *member = NODE_OF(n, struct member, node);
         if (strcmp(member->name, name) == 0)
             return member;
@@ -121,55 +165,298 @@ struct member *members_find(struct members *m, const char *name)
     return NULL;
 }
 
-static struct member *new_member(const char *name, const char *endpoint)
+struct member *members_get(struct member_pool *pool, const char *name)
 {
-    struct member *member = mem_zalloc(sizeof *member);
-    memcpy(member->name, name, strnlen(name, MEMBER_NAME - 1));
-    memcpy(member->endpoint, endpoint, strnlen(endpoint, MEMBER_ENDPOINT - 1));
-    return member;
+    struct member *member = find_in(&pool->all, name);
+    if (member == NULL)
+        member = find_in(&pool->entries, name);
+    return member != NULL ? member : find_in(&pool->away, name);
 }
 
-struct member *members_add(struct members *m,
-                           const char *name,
-                           const char *endpoint,
-                           const struct backend_settings *settings,
-                           enum member_source source)
+void member_full_name(const struct member *member, char ret_name[MEMBER_FULL_NAME])
 {
-    struct member *member = new_member(name, endpoint);
-    member->settings = *settings;
-    member->full_weight = settings->weight == 0 ? WEIGHT_DEFAULT : settings->weight;
-    member->source = source;
-    member->is_given = source == SOURCE_OPTION;
-    LIST_FOREACH(&m->removed, n) {
-        struct member *old = NODE_OF(n, struct member, node);
-        if (strcmp(old->name, name) != 0)
+    (void)snprintf(ret_name, MEMBER_FULL_NAME, "%s/%s", member->pool->name,
+                   member->name);
+}
+
+bool member_is_of(const struct member *member, const struct member *target)
+{
+    return member == target ||
+           (target->kind == MEMBER_ENTRY && member->pool == target->pool &&
+            strcmp(member->entry, target->name) == 0);
+}
+
+static bool is_in_force(const struct member *member)
+{
+    return member != NULL && member->kind != MEMBER_AWAY;
+}
+
+/* "POOL/" before the name; false: there is no such pool. */
+static bool split(struct members *m,
+                  const char *text,
+                  struct member_pool **ret_pool,
+                  const char **ret_name,
+                  struct buf *message)
+{
+    const char *slash = strchr(text, '/');
+    *ret_name = slash == NULL ? text : slash + 1;
+    if (slash == NULL)
+        return true;
+    LIST_FOREACH(&m->pools, n) {
+        struct member_pool *pool = NODE_OF(n, struct member_pool, node);
+        size_t length = strlen(pool->name);
+        if (!pool->is_configured || length != (size_t)(slash - text) ||
+            memcmp(pool->name, text, length) != 0)
             continue;
-        member->is_given = true;
-        node_leave(n);
-        mem_free(&old);
+        *ret_pool = pool;
+        return true;
     }
-    list_push_back(&m->all, &member->node);
-    m->count++;
-    return member;
-}
-
-void members_remove(struct members *m, struct member **member_p)
-{
-    struct member *member = take(*member_p);
-    node_leave(&member->node);
-    m->count--;
-    if (member->is_given)
-        list_push_back(&m->removed, &member->node);
-    else
-        mem_free(&member);
-}
-
-bool members_is_removed(struct members *m, const char *name)
-{
-    LIST_FOREACH(&m->removed, n) {
-        const struct member *member = NODE_OF(n, struct member, node);
-        if (strcmp(member->name, name) == 0)
-            return true;
-    }
+    buf_addf(message, "no pool is called %.*s", (int)(slash - text > 63 ? 63 : slash - text),
+             text);
     return false;
+}
+
+struct member *members_find(struct members *m,
+                            const char *text,
+                            bool *ret_none,
+                            struct buf *ret_message)
+{
+    struct member_pool *pool = NULL;
+    struct member *found = NULL;
+    const char *name;
+    unsigned count = 0;
+    *ret_none = false;
+    if (!split(m, text, &pool, &name, ret_message))
+        return NULL;
+    if (pool == NULL && (pool = members_pool(m, CONFIG_DEFAULT_POOL)) != NULL &&
+        (!pool->is_configured || !is_in_force(members_get(pool, name))))
+        pool = NULL;
+    if (pool != NULL) {
+        found = members_get(pool, name);
+        *ret_none = !is_in_force(found);
+        return *ret_none ? NULL : found;
+    }
+    LIST_FOREACH(&m->pools, n) {
+        struct member_pool *other = NODE_OF(n, struct member_pool, node);
+        struct member *member = members_get(other, name);
+        if (!other->is_configured || !is_in_force(member))
+            continue;
+        if (count++ == 1)
+            buf_addf(ret_message, "%.63s is the name of several: %s/%s", name,
+                     found->pool->name, name);
+        if (count > 1)
+            buf_addf(ret_message, ", %s/%s", other->name, name);
+        found = member;
+    }
+    *ret_none = count == 0;
+    return count == 1 ? found : NULL;
+}
+
+struct member_pool *members_place(struct members *m,
+                                  const char *text,
+                                  const char **ret_name,
+                                  struct buf *ret_message)
+{
+    struct member_pool *pool = NULL, *any = NULL;
+    unsigned count = 0;
+    if (!split(m, text, &pool, ret_name, ret_message))
+        return NULL;
+    if (pool != NULL)
+        return pool;
+    LIST_FOREACH(&m->pools, n) {
+        struct member_pool *other = NODE_OF(n, struct member_pool, node);
+        if (!other->is_configured)
+            continue;
+        count++;
+        any = other;
+        if (strcmp(other->name, CONFIG_DEFAULT_POOL) == 0)
+            return other;
+    }
+    if (count == 1)
+        return any;
+    buf_addf(ret_message, "in which pool? Say POOL/%.63s", text);
+    LIST_FOREACH(&m->pools, n) {
+        const struct member_pool *other = NODE_OF(n, struct member_pool, node);
+        if (other->is_configured)
+            buf_addf(ret_message, "%s %s", --count == 0 ? " or" : ",", other->name);
+    }
+    return NULL;
+}
+
+/* ---- settings that `set` changed ---- */
+
+static struct setting *find_setting(struct members *m, const char *key)
+{
+    LIST_FOREACH(&m->settings, n) {
+        struct setting *setting = NODE_OF(n, struct setting, node);
+        if (strcmp(setting->key, key) == 0)
+            return setting;
+    }
+    return NULL;
+}
+
+const char *members_setting(struct members *m, const char *key)
+{
+    const struct setting *setting = find_setting(m, key);
+    return setting == NULL ? NULL : setting->value;
+}
+
+void members_set(struct members *m, const char *key, const char *value)
+{
+    struct setting *setting = find_setting(m, key);
+    if (value == NULL && setting != NULL) {
+        node_leave(&setting->node);
+        mem_free(&setting);
+    }
+    if (value == NULL)
+        return;
+    if (setting == NULL) {
+        setting = mem_zalloc(sizeof *setting);
+        memcpy(setting->key, key, strnlen(key, sizeof setting->key - 1));
+        list_push_back(&m->settings, &setting->node);
+    }
+    memset(setting->value, 0, sizeof setting->value);
+    memcpy(setting->value, value, strnlen(value, sizeof setting->value - 1));
+}
+
+/* ---- comparing ---- */
+
+static bool are_settings_same(const struct backend_settings *a,
+                              const struct backend_settings *b)
+{
+    return a->state == b->state && a->keeps_sticky == b->keeps_sticky &&
+           a->health == b->health && a->weight == b->weight && a->limit == b->limit;
+}
+
+static bool are_same(const struct member *a, const struct member *b)
+{
+    return a->kind == b->kind && a->source == b->source &&
+           a->is_configured == b->is_configured && a->is_joining == b->is_joining &&
+           a->decisions == b->decisions && a->lease_s == b->lease_s &&
+           strcmp(a->endpoint, b->endpoint) == 0 && strcmp(a->entry, b->entry) == 0 &&
+           strcmp(a->owner, b->owner) == 0 &&
+           are_settings_same(&a->settings, &b->settings) &&
+           are_settings_same(&a->given, &b->given);
+}
+
+static bool are_pools_same(const struct member_pool *a, const struct member_pool *b)
+{
+    return a->is_configured == b->is_configured &&
+           a->settings.state == b->settings.state &&
+           a->settings.max_pause_us == b->settings.max_pause_us &&
+           strcmp(a->settings.message, b->settings.message) == 0;
+}
+
+struct comparing {
+    struct member_pool *was, *is;
+    bool tells_all;
+    void (*tell)(void *arg, const struct difference *d);
+    void *arg;
+};
+
+static void tell(const struct comparing *c, struct member *was, struct member *is)
+{
+    struct difference d = {c->was, c->is, was, is};
+    c->tell(c->arg, &d);
+}
+
+/* For each of the list the one of the same name in `to`, which probably stands where
+ * the last one stood, or behind it. `is_back`: tells only of those that are not there. */
+static void compare_list(const struct comparing *c,
+                         struct list *list,
+                         struct list *there,
+                         struct member_pool *to,
+                         bool is_back)
+{
+    struct node *hint = there == NULL ? NULL : list_first(there);
+    LIST_FOREACH(list, n) {
+        struct member *member = NODE_OF(n, struct member, node), *other = NULL;
+        if (hint != NULL &&
+            strcmp(NODE_OF(hint, struct member, node)->name, member->name) == 0) {
+            other = NODE_OF(hint, struct member, node);
+            hint = list_next(there, hint);
+        } else if (to != NULL) {
+            other = members_get(to, member->name);
+        }
+        if (is_back && other == NULL)
+            tell(c, NULL, member);
+        else if (!is_back && (other == NULL || c->tells_all || !are_same(member, other)))
+            tell(c, member, other);
+    }
+}
+
+static void compare_pools(struct comparing *c)
+{
+    struct member_pool *was = c->was, *is = c->is;
+    c->tells_all = was == NULL || is == NULL || was->is_configured != is->is_configured;
+    if (was == NULL || is == NULL || !are_pools_same(was, is))
+        tell(c, NULL, NULL);
+    if (was != NULL) {
+        compare_list(c, &was->entries, is == NULL ? NULL : &is->entries, is, false);
+        compare_list(c, &was->all, is == NULL ? NULL : &is->all, is, false);
+        compare_list(c, &was->away, is == NULL ? NULL : &is->away, is, false);
+    }
+    if (is != NULL) {
+        compare_list(c, &is->entries, was == NULL ? NULL : &was->entries, was, true);
+        compare_list(c, &is->all, was == NULL ? NULL : &was->all, was, true);
+        compare_list(c, &is->away, was == NULL ? NULL : &was->away, was, true);
+    }
+}
+
+void members_diff(struct members *was,
+                  struct members *is,
+                  void (*tell_fn)(void *arg, const struct difference *d),
+                  void *arg)
+{
+    struct comparing c = {.tell = tell_fn, .arg = arg};
+    LIST_FOREACH(&was->pools, n) {
+        c.was = NODE_OF(n, struct member_pool, node);
+        c.is = members_pool(is, c.was->name);
+        compare_pools(&c);
+    }
+    c.was = NULL;
+    LIST_FOREACH(&is->pools, n) {
+        c.is = NODE_OF(n, struct member_pool, node);
+        if (members_pool(was, c.is->name) == NULL)
+            compare_pools(&c);
+    }
+}
+
+void members_copy(struct members *to,
+                  struct members *from,
+                  const char *pool,
+                  const char *name)
+{
+    struct member_pool *here = members_pool(from, pool);
+    struct member_pool *there = members_pool_make(to, pool);
+    if (here != NULL && name == NULL) {
+        there->settings = here->settings;
+        there->change = here->change;
+        there->is_configured = here->is_configured;
+    }
+    if (name == NULL)
+        return;
+    struct member *old = members_get(there, name);
+    const struct member *m = here == NULL ? NULL : members_get(here, name);
+    struct node *after = there->all.head.prev;
+    if (old != NULL) {
+        after = old->node.prev;
+        there->count -= old->kind == MEMBER_HERE;
+        node_leave(&old->node);
+    }
+    if (m == NULL) {
+        mem_free(&old);
+        return;
+    }
+    bool stays = old != NULL && old->kind == m->kind;
+    if (old == NULL)
+        old = mem_alloc(sizeof *old);
+    *old = *m;
+    old->node = (struct node){0};
+    old->pool = there;
+    struct list *list = m->kind == MEMBER_HERE    ? &there->all
+                        : m->kind == MEMBER_ENTRY ? &there->entries
+                                                  : &there->away;
+    list_insert_after(stays ? after : list->head.prev, &old->node);
+    there->count += m->kind == MEMBER_HERE;
 }

@@ -217,7 +217,7 @@ add_pool(struct page *page, const struct operation *op, const struct pool_report
         struct row *row = &page->rows[page->count++];
         row->pool = pool->name;
         row->name = b->name;
-        (void)!admin_sum_backend_of(op, pool->name, i, b->name, &row->sum);
+        (void)!admin_sum_backend(op, pool->name, i, b->name, &row->sum);
         row->settings = row->sum.all.view.settings;
     }
 }

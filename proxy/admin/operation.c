@@ -7,6 +7,7 @@
  * edge thread little and nobody else anything. The answer is
  * begun with "+" at once; its lines start with a blank, complaints with "!"; "=CODE"
  * ends it. */
+#include <errno.h>
 #include <event2/event.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "proxy/admin/admin_priv.h"
+#include "proxy/admin/edit.h"
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 static void audit(const struct operation *op, enum outcome outcome);
@@ -176,6 +178,36 @@ void admin_on_edge_stopped(struct admin *admin, uint32_t edge)
 bool operation_is_late(const struct operation *op)
 {
     return clock_now_us() >= op->deadline_us;
+}
+
+/* ---- changing ---- */
+
+/* "weight 50": the verb and what came with it, without the name. */
+static void describe(const struct command *c, char *to, size_t size)
+{
+    int length = snprintf(to, size, "%s", c->verb->words);
+    for (size_t i = 1; i < c->operand_count && length > 0 && (size_t)length < size; i++)
+        length += snprintf(to + length, size - (size_t)length, " %s", c->operands[i]);
+    for (size_t i = 0; i < c->pair_count && length > 0 && (size_t)length < size; i++)
+        length += snprintf(to + length, size - (size_t)length, " %s=%s",
+                           c->pairs[i].key, c->pairs[i].value);
+}
+
+void operation_edit(struct operation *op, struct edit *e)
+{
+    describe(&op->command, op->what, sizeof op->what);
+    edit_begin(e, op->admin, op->who, op->what);
+    e->is_ephemeral = op->command.is_ephemeral;
+    e->needs_file = true;
+}
+
+bool operation_commit(struct operation *op, struct edit *e)
+{
+    if (edit_commit(e))
+        return true;
+    op->save_error = errno;
+    operation_refuse_unsaved(op);
+    return false;
 }
 
 /* ---- the end ---- */

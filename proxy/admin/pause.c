@@ -5,18 +5,31 @@
 #include <string.h>
 
 #include "proxy/admin/admin_priv.h"
+#include "proxy/admin/edit.h"
 
 /* ---- pause, resume, stop ---- */
 
-/* No pool named, or ours. False: refused. */
+/* The one named, which the operation is about, or all. False: refused. */
 static bool check_pool(struct operation *op)
 {
     const struct command *c = &op->command;
-    if (c->operand_count == 0 || strcmp(c->operands[0], POOL_NAME) == 0)
+    const struct member_pool *pool;
+    if (c->operand_count == 0)
         return true;
-    operation_refuse(op, "no pool is called %.80s; there is %s", c->operands[0],
-                     POOL_NAME);
+    pool = members_pool(&op->admin->members, c->operands[0]);
+    if (pool != NULL && pool->is_configured) {
+        memcpy(op->pool, pool->name, sizeof op->pool);
+        return true;
+    }
+    operation_refuse(op, "no pool is called %.80s; show pools lists them",
+                     c->operands[0]);
     return false;
+}
+
+static bool is_meant(const struct operation *op, const struct member_pool *pool)
+{
+    return pool->is_configured &&
+           (op->pool[0] == '\0' || strcmp(op->pool, pool->name) == 0);
 }
 
 static bool is_same(const struct pool_settings *a, const struct pool_settings *b)
@@ -25,26 +38,31 @@ static bool is_same(const struct pool_settings *a, const struct pool_settings *b
            strcmp(a->message, b->message) == 0;
 }
 
-static void change_pool(struct operation *op,
-                        struct pool_settings to,
-                        void (*step)(struct operation *op))
+static void change_pools(struct operation *op,
+                         struct pool_settings to,
+                         void (*step)(struct operation *op))
 {
     struct members *members = &op->admin->members;
-    struct pool_settings before = members->pool;
-    struct edge_order order = {.kind = EDGE_SET_POOL, .pool = POOL_NAME};
-    if (!is_same(&before, &to)) {
-        members->pool = to;
-        if (!admin_commit(op, NULL, &members->pool_change)) {
-            members->pool = before;
-            operation_refuse_unsaved(op);
-            return;
-        }
-        order.pool_settings = to;
-        admin_order(op->admin, &order);
-    } else {
-        report_say(&op->report, "unchanged");
+    struct edit e;
+    bool is_changed = false;
+    operation_edit(op, &e);
+    LIST_FOREACH(&members->pools, n) {
+        struct member_pool *pool = NODE_OF(n, struct member_pool, node);
+        if (!is_meant(op, pool))
+            continue;
+        is_changed |= !is_same(&pool->settings, &to);
+        pool->settings = to;
     }
-    report_say(&op->report, "pool %s is %s", POOL_NAME, pool_state_name(to.state));
+    if (!operation_commit(op, &e))
+        return;
+    if (!is_changed)
+        report_say(&op->report, "unchanged");
+    LIST_FOREACH(&members->pools, n) {
+        const struct member_pool *pool = NODE_OF(n, struct member_pool, node);
+        if (is_meant(op, pool))
+            report_say(&op->report, "pool %s is %s", pool->name,
+                       pool_state_name(to.state));
+    }
     operation_look(op, 0, step);
 }
 
@@ -53,18 +71,31 @@ static void step_effective(struct operation *op)
     operation_finish(op, OUTCOME_DONE);
 }
 
-static void step_paused(struct operation *op)
+static uint64_t count_running(const struct operation *op, const char *name)
 {
     uint64_t running = 0;
     for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
         const struct pool_report *pool =
-            op->snapshots[i] == NULL ? NULL
-                                     : snapshot_pool(op->snapshots[i], POOL_NAME);
+            op->snapshots[i] == NULL ? NULL : snapshot_pool(op->snapshots[i], name);
         running += pool == NULL ? 0 : pool->sent;
     }
-    if (op->admin->members.pool.state != POOL_PAUSED) {
-        operation_refuse(op, "it was resumed meanwhile");
-    } else if (running == 0) {
+    return running;
+}
+
+static void step_paused(struct operation *op)
+{
+    uint64_t running = 0;
+    LIST_FOREACH(&op->admin->members.pools, n) {
+        const struct member_pool *pool = NODE_OF(n, struct member_pool, node);
+        if (!is_meant(op, pool))
+            continue;
+        if (pool->settings.state != POOL_PAUSED) {
+            operation_refuse(op, "pool %s was resumed meanwhile", pool->name);
+            return;
+        }
+        running += count_running(op, pool->name);
+    }
+    if (running == 0) {
         report_say(&op->report, "nothing runs");
         operation_finish(op, OUTCOME_DONE);
     } else if (operation_is_late(op)) {
@@ -87,13 +118,13 @@ void verb_pause(struct operation *op)
             op, "max-pause=%.40s is not accepted; expected seconds, e.g. 30s", most);
         return;
     }
-    change_pool(op, to, step_paused);
+    change_pools(op, to, step_paused);
 }
 
 void verb_resume(struct operation *op)
 {
     if (check_pool(op))
-        change_pool(op, (struct pool_settings){.state = POOL_SERVING}, step_effective);
+        change_pools(op, (struct pool_settings){.state = POOL_SERVING}, step_effective);
 }
 
 void verb_stop(struct operation *op)
@@ -109,35 +140,51 @@ void verb_stop(struct operation *op)
     }
     if (message != NULL)
         memcpy(to.message, message, strlen(message));
-    change_pool(op, to, step_effective);
+    change_pools(op, to, step_effective);
 }
 
 /* ---- wait ---- */
 
+static bool is_drained(struct operation *op)
+{
+    const struct member *m = operation_target(op);
+    struct target_sum sum;
+    admin_sum_target(op, &sum);
+    return m == NULL || (m->settings.state != ADMIN_READY && sum.in_flight == 0);
+}
+
+/* App servers that take requests through every edge thread. */
+static uint64_t count_ready(struct operation *op)
+{
+    uint64_t ready = 0;
+    LIST_FOREACH(&op->admin->members.pools, p) {
+        struct member_pool *pool = NODE_OF(p, struct member_pool, node);
+        uint32_t index = 0;
+        if (!is_meant(op, pool))
+            continue;
+        LIST_FOREACH(&pool->all, n) {
+            const struct member *m = NODE_OF(n, struct member, node);
+            struct backend_sum sum;
+            ready += m->settings.state == ADMIN_READY && m->settings.weight > 0 &&
+                     m->settings.health != HEALTH_DOWN &&
+                     admin_sum_backend(op, pool->name, index, m->name, &sum) &&
+                     sum.edges_up == sum.edges;
+            index++;
+        }
+    }
+    return ready;
+}
+
 static bool is_true(struct operation *op)
 {
-    const struct command *c = &op->command;
-    struct members *members = &op->admin->members;
-    const char *condition = c->operands[0], *what = c->operands[1];
+    const char *condition = op->command.operands[0];
     if (strcmp(condition, "generation") == 0)
-        return members->generation >= op->seen;
+        return op->admin->members.generation >= op->seen;
     if (strcmp(condition, "removed") == 0)
-        return members_find(members, what) == NULL;
-    struct backend_sum sum;
-    if (strcmp(condition, "drained") == 0) {
-        const struct member *m = members_find(members, what);
-        bool is_known = m != NULL && admin_sum_backend(op, 0, m->name, &sum);
-        return m == NULL || (m->settings.state != ADMIN_READY &&
-                             (!is_known || sum.all.view.in_flight == 0));
-    }
-    uint64_t ready = 0;
-    LIST_FOREACH(&members->all, n) {
-        const struct member *m = NODE_OF(n, struct member, node);
-        ready += m->settings.state == ADMIN_READY && m->settings.weight > 0 &&
-                 m->settings.health != HEALTH_DOWN &&
-                 admin_sum_backend(op, 0, m->name, &sum) && sum.edges_up == sum.edges;
-    }
-    return ready >= op->seen;
+        return operation_target(op) == NULL;
+    if (strcmp(condition, "drained") == 0)
+        return is_drained(op);
+    return count_ready(op) >= op->seen;
 }
 
 static void step_wait(struct operation *op)
@@ -153,23 +200,46 @@ static void step_wait(struct operation *op)
     }
 }
 
+/* Of a backend that is not there all that is waited for is true. */
+static void wait_for_member(struct operation *op)
+{
+    bool is_none;
+    if (operation_find(op, op->command.operands[1], &is_none) != NULL || is_none)
+        operation_look(op, 0, step_wait);
+}
+
+static void wait_for_number(struct operation *op)
+{
+    const struct command *c = &op->command;
+    const struct member_pool *pool =
+        c->operand_count < 3 ? NULL : members_pool(&op->admin->members, c->operands[2]);
+    if (!command_number(c->operands[1], UINT64_MAX, &op->seen)) {
+        operation_refuse(op, "\"%.40s\" is no number", c->operands[1]);
+        return;
+    }
+    if (c->operand_count == 3 && (pool == NULL || !pool->is_configured)) {
+        operation_refuse(op, "no pool is called %.80s; show pools lists them",
+                         c->operands[2]);
+        return;
+    }
+    if (pool != NULL)
+        memcpy(op->pool, pool->name, sizeof op->pool);
+    operation_look(op, 0, step_wait);
+}
+
 void verb_wait(struct operation *op)
 {
     const struct command *c = &op->command;
-    const char *condition = c->operands[0], *what = c->operands[1];
-    bool is_counted =
-        strcmp(condition, "ready") == 0 || strcmp(condition, "generation") == 0;
-    bool is_named =
-        strcmp(condition, "drained") == 0 || strcmp(condition, "removed") == 0;
-    if (is_counted && !command_number(what, UINT64_MAX, &op->seen))
-        operation_refuse(op, "\"%.40s\" is no number", what);
-    else if (!is_counted && !is_named)
+    const char *condition = c->operands[0];
+    bool is_ready = strcmp(condition, "ready") == 0;
+    bool is_known = is_ready || strcmp(condition, "generation") == 0 ||
+                    strcmp(condition, "drained") == 0 ||
+                    strcmp(condition, "removed") == 0;
+    if (!is_known || (c->operand_count == 3 && !is_ready))
         operation_refuse(op, "wait for what? usage: %s %s", c->verb->words,
                          c->verb->arguments);
-    else if (c->operand_count == 3 &&
-             (!is_counted || strcmp(c->operands[2], POOL_NAME) != 0))
-        operation_refuse(op, "no pool is called %.80s; there is %s", c->operands[2],
-                         POOL_NAME);
+    else if (is_ready || strcmp(condition, "generation") == 0)
+        wait_for_number(op);
     else
-        operation_look(op, 0, step_wait);
+        wait_for_member(op);
 }

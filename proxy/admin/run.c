@@ -48,60 +48,6 @@ void verb_save(struct operation *op)
     operation_finish(op, OUTCOME_DONE);
 }
 
-static void diff_text(const struct member *m, char *to, size_t size)
-{
-    (void)snprintf(to, size, "%s state=%s health=%s weight=%u limit=%u", m->endpoint,
-                   admin_state_name(m->settings.state),
-                   health_rule_name(m->settings.health), m->settings.weight,
-                   m->settings.limit);
-}
-
-static void
-diff_row(struct operation *op, const char *name, const char *running, const char *saved)
-{
-    if (running != NULL && saved != NULL && strcmp(running, saved) == 0)
-        return;
-    report_text(&op->report, name);
-    report_text(&op->report, running);
-    report_text(&op->report, saved);
-}
-
-static void
-diff_members(struct operation *op, struct members *running, struct members *saved)
-{
-    char here[512], there[512];
-    LIST_FOREACH(&running->all, n) {
-        const struct member *m = NODE_OF(n, struct member, node);
-        const struct member *other = members_find(saved, m->name);
-        diff_text(m, here, sizeof here);
-        if (other != NULL)
-            diff_text(other, there, sizeof there);
-        if (!m->is_joining)
-            diff_row(op, m->name, here, other == NULL ? NULL : there);
-    }
-    LIST_FOREACH(&saved->all, n) {
-        const struct member *m = NODE_OF(n, struct member, node);
-        diff_text(m, there, sizeof there);
-        if (members_find(running, m->name) == NULL)
-            diff_row(op, m->name, NULL, there);
-    }
-}
-
-void verb_diff(struct operation *op)
-{
-    static const struct report_column columns[] = {{"what", "WHAT", ALIGN_LEFT},
-                                                   {"running", "RUNNING", ALIGN_LEFT},
-                                                   {"saved", "SAVED", ALIGN_LEFT}};
-    struct members *running = &op->admin->members, *saved = &op->admin->saved;
-    if (!has_state_file(op))
-        return;
-    report_table(&op->report, "differences", columns, 3);
-    diff_members(op, running, saved);
-    diff_row(op, "pool " POOL_NAME, pool_state_name(running->pool.state),
-             pool_state_name(saved->pool.state));
-    operation_finish(op, OUTCOME_DONE);
-}
-
 /* ---- counters and logs ---- */
 
 void verb_stats_reset(struct operation *op)
@@ -145,13 +91,11 @@ void verb_reload(struct operation *op)
     struct admin *admin = op->admin;
     struct buf report;
     buf_init(&report, 0);
-    bool is_in_force = admin->options.reload(admin->options.owner, &report);
+    bool is_in_force = admin->options.reload(admin->options.owner, op->who, &report);
     buf_add(&report, slice_of("", 1));
     if (!is_in_force) {
         operation_refuse(op, "%s", buf_slice(&report).ptr);
     } else {
-        admin->members.generation++;
-        admin_note(admin, op->who, "options", "reload");
         report_say(&op->report, "%s", buf_slice(&report).ptr);
         operation_look(op, 0, step_done);
     }

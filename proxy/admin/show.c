@@ -111,7 +111,7 @@ static void step_show_info(struct operation *op)
     report_fact_count(r, "pid", (uint64_t)getpid());
     report_fact_count(r, "uptime_s", (clock_now_us() - admin->started_us) / 1000000);
     report_fact_count(r, "edge_threads", admin->options.edge_count);
-    report_fact_count(r, "backends", admin->members.count);
+    report_fact_count(r, "backends", members_count(&op->admin->members));
     report_fact_count(r, "connections", connections);
     report_fact_count(r, "control_peers", remote_peer_count(admin));
     report_fact_count(r, "queued", queued);

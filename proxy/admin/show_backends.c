@@ -7,8 +7,6 @@
 
 #include "proxy/admin/admin_priv.h"
 
-static void show_file_pools(struct operation *op);
-
 #define COLUMNS(array) array, sizeof(array) / sizeof((array)[0])
 
 /* The edges keep the order of the members, unless one is just coming or going. */
@@ -33,18 +31,10 @@ pool_of(const struct operation *op, uint32_t edge, const char *name)
 }
 
 bool admin_sum_backend(const struct operation *op,
+                       const char *pool,
                        uint32_t index,
                        const char *name,
                        struct backend_sum *ret_sum)
-{
-    return admin_sum_backend_of(op, POOL_NAME, index, name, ret_sum);
-}
-
-bool admin_sum_backend_of(const struct operation *op,
-                          const char *pool,
-                          uint32_t index,
-                          const char *name,
-                          struct backend_sum *ret_sum)
 {
     struct backend_sum sum = {.all.view.state = BACKEND_UP};
     struct backend_report *all = &sum.all;
@@ -86,6 +76,33 @@ bool admin_sum_backend_of(const struct operation *op,
     return sum.edges > 0;
 }
 
+void admin_sum_target(const struct operation *op, struct target_sum *ret_sum)
+{
+    struct target_sum sum = {0};
+    struct member_pool *pool = members_pool(&op->admin->members, op->pool);
+    struct member *target = pool == NULL ? NULL : members_get(pool, op->name);
+    uint32_t index = 0;
+    if (target != NULL)
+        LIST_FOREACH(&pool->all, n) {
+            const struct member *m = NODE_OF(n, struct member, node);
+            struct backend_sum one;
+            if (member_is_of(m, target)) {
+                bool is_known = admin_sum_backend(op, op->pool, index, m->name, &one);
+                bool is_up = is_known && one.edges_up == op->admin->options.edge_count;
+                sum.count++;
+                sum.up += is_up;
+                sum.in_flight += one.all.view.in_flight;
+                sum.slots += one.all.view.slots;
+                sum.running += one.all.view.running;
+                sum.above += one.edges_above;
+                if (!is_up)
+                    sum.why = backend_state_name(one.all.view.state);
+            }
+            index++;
+        }
+    *ret_sum = sum;
+}
+
 /* The operator's word first, then the link's. */
 static const char *health_text(const struct member *m, const struct backend_sum *sum)
 {
@@ -109,19 +126,16 @@ static void show_times(struct report *r, const struct histogram *h)
     report_ms(r, histogram_quantile(h, 99));
 }
 
-static void show_member(struct operation *op,
-                        const char *pool,
-                        const struct member *m,
-                        uint32_t index)
+static void show_member(struct operation *op, const struct member *m, uint32_t index)
 {
     struct report *r = &op->report;
     struct backend_sum sum;
-    char text[160], at[32];
-    (void)!admin_sum_backend_of(op, pool, index, m->name, &sum);
+    char name[MEMBER_FULL_NAME], at[32];
+    (void)!admin_sum_backend(op, m->pool->name, index, m->name, &sum);
     const struct backend_report *b = &sum.all;
     const struct backend_view *v = &b->view;
-    (void)snprintf(text, sizeof text, "%s/%s", pool, m->name);
-    report_text(r, text);
+    member_full_name(m, name);
+    report_text(r, name);
     report_text(r, admin_state_name(m->settings.state));
     report_text(r, health_text(m, &sum));
     report_count(r, m->settings.weight);
@@ -164,26 +178,31 @@ static const struct snapshot *any_snapshot(const struct operation *op)
     return NULL;
 }
 
-/* Pools that the configuration file names: it says who is in them. */
-static void show_file_pools(struct operation *op)
+/* The pool, or the one, that the operand names. False: refused. */
+static bool pick(struct operation *op,
+                 struct member_pool **ret_pool,
+                 const struct member **ret_member)
 {
-    const struct snapshot *s = any_snapshot(op);
-    for (uint32_t p = 0; s != NULL && p < s->pool_count; p++) {
-        const struct pool_report *pool = &s->pools[p];
-        bool is_ours = strcmp(pool->name, POOL_NAME) == 0;
-        for (uint32_t i = 0; i < pool->backend_count; i++) {
-            const struct backend_report *b = &pool->backends[i];
-            struct backend_sum sum;
-            if (is_ours && members_find(&op->admin->members, b->name) != NULL)
-                continue;
-            struct member m = {.source = SOURCE_FILE};
-            (void)!admin_sum_backend_of(op, pool->name, i, b->name, &sum);
-            m.settings = sum.all.view.settings;
-            memcpy(m.name, b->name, sizeof m.name);
-            memcpy(m.endpoint, b->endpoint, sizeof m.endpoint);
-            show_member(op, pool->name, &m, i);
-        }
-    }
+    const struct command *c = &op->command;
+    struct members *members = &op->admin->members;
+    struct buf message;
+    bool is_none;
+    *ret_pool = NULL;
+    *ret_member = NULL;
+    if (c->operand_count == 0)
+        return true;
+    *ret_pool = members_pool(members, c->operands[0]);
+    if (*ret_pool != NULL && (*ret_pool)->is_configured)
+        return true;
+    *ret_pool = NULL;
+    buf_init(&message, 0);
+    *ret_member = members_find(members, c->operands[0], &is_none, &message);
+    if (is_none)
+        operation_refuse(op, "no backend or pool is called %.80s", c->operands[0]);
+    else if (*ret_member == NULL)
+        operation_refuse(op, "%.*s", SLICE_FMT(buf_slice(&message)));
+    buf_fini(&message);
+    return *ret_member != NULL;
 }
 
 static void step_show_backends(struct operation *op)
@@ -215,26 +234,22 @@ static void step_show_backends(struct operation *op)
         {"changed_by", "BY", ALIGN_LEFT},
         {"change", "CHANGE", ALIGN_LEFT},
     };
-    struct members *members = &op->admin->members;
-    const struct command *c = &op->command;
-    const struct member *only = NULL;
-    if (c->operand_count > 0) {
-        only = members_find(members, c->operands[0]);
-        if (only == NULL) {
-            operation_refuse(op, "no backend is called %.80s", c->operands[0]);
-            return;
+    struct member_pool *only;
+    const struct member *target;
+    if (!pick(op, &only, &target))
+        return;
+    report_table(&op->report, "backends", COLUMNS(columns));
+    LIST_FOREACH(&op->admin->members.pools, p) {
+        struct member_pool *pool = NODE_OF(p, struct member_pool, node);
+        uint32_t index = 0;
+        LIST_FOREACH(&pool->all, n) {
+            const struct member *m = NODE_OF(n, struct member, node);
+            if (pool->is_configured && (only == NULL || only == pool) &&
+                (target == NULL || member_is_of(m, target)))
+                show_member(op, m, index);
+            index++;
         }
     }
-    uint32_t index = 0;
-    report_table(&op->report, "backends", COLUMNS(columns));
-    LIST_FOREACH(&members->all, n) {
-        const struct member *m = NODE_OF(n, struct member, node);
-        if (only == NULL || only == m)
-            show_member(op, POOL_NAME, m, index);
-        index++;
-    }
-    if (only == NULL)
-        show_file_pools(op);
     operation_finish(op, OUTCOME_DONE);
 }
 
@@ -275,7 +290,7 @@ takes_requests(const struct operation *op, const struct pool_report *p, uint32_t
     struct backend_sum sum;
     return s->state == ADMIN_READY && s->health != HEALTH_DOWN &&
            p->backends[i].view.weight > 0 &&
-           admin_sum_backend_of(op, p->name, i, p->backends[i].name, &sum) &&
+           admin_sum_backend(op, p->name, i, p->backends[i].name, &sum) &&
            sum.edges_up > 0;
 }
 
@@ -283,8 +298,9 @@ static void show_pool(struct operation *op, const struct pool_report *pool)
 {
     struct report *r = &op->report;
     struct pool_sum sum = sum_pool(op, pool->name);
-    const struct change *change = &op->admin->members.pool_change;
-    bool is_changed = strcmp(pool->name, POOL_NAME) == 0 && change->at_ms != 0;
+    const struct member_pool *ours = members_pool(&op->admin->members, pool->name);
+    const struct change *change = ours == NULL ? NULL : &ours->change;
+    bool is_changed = change != NULL && change->at_ms != 0;
     uint32_t up = 0;
     for (uint32_t i = 0; i < pool->backend_count; i++)
         up += takes_requests(op, pool, i);
@@ -317,9 +333,19 @@ static void step_show_pools(struct operation *op)
         {"change", "CHANGE", ALIGN_LEFT},
     };
     const struct snapshot *s = any_snapshot(op);
+    const char *only = op->command.operand_count > 0 ? op->command.operands[0] : NULL;
+    bool is_found = only == NULL;
     report_table(&op->report, "pools", COLUMNS(columns));
-    for (uint32_t i = 0; s != NULL && i < s->pool_count; i++)
+    for (uint32_t i = 0; s != NULL && i < s->pool_count; i++) {
+        if (only != NULL && strcmp(only, s->pools[i].name) != 0)
+            continue;
+        is_found = true;
         show_pool(op, &s->pools[i]);
+    }
+    if (!is_found) {
+        operation_refuse(op, "no pool is called %.63s", only);
+        return;
+    }
     operation_finish(op, OUTCOME_DONE);
 }
 

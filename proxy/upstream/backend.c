@@ -269,7 +269,7 @@ void backend_notice(struct backend *b, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    options->notice(options->notice_arg, b->name, text);
+    options->notice(options->notice_arg, options->label, b->name, text);
 }
 
 void backend_on_link_down(struct backend *b)

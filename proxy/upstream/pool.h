@@ -19,7 +19,8 @@
 struct event_base;
 
 struct pool_options {
-    char name[64]; /* which its app servers must say they belong to; empty: any */
+    char label[64]; /* what it is called */
+    char name[64];  /* which its app servers must say they belong to; empty: any */
     const struct balancer *balancer; /* NULL: the default policy */
     struct pool_policy policy;
     uint32_t max_queue; /* tickets waiting */
@@ -31,7 +32,7 @@ struct pool_options {
     uint64_t instance;     /* this proxy process */
     bool is_quiet; /* another edge thread's pool logs what comes up and goes down */
     /* What this pool logs of that, for the operator's list of events; NULL: nobody. */
-    void (*notice)(void *arg, const char *name, const char *text);
+    void (*notice)(void *arg, const char *pool, const char *name, const char *text);
     void *notice_arg;
 };
 

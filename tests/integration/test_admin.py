@@ -138,12 +138,16 @@ def test_words_that_are_none_are_refused(plane):
     for words, says in [
         (["sing"], "is no verb"),
         (["show"], "show what?"),
-        (["drain"], "usage: drain NAME"),
+        (["drain"], "usage: drain [POOL/]NAME"),
         (["drain", "nobody"], "no backend is called nobody"),
-        (["drain", "a", "now"], "usage: drain NAME"),
-        (["add", "x"], "usage: add NAME"),
+        (["drain", "a", "now"], "usage: drain [POOL/]NAME"),
+        (["add", "x"], "usage: add [POOL/]NAME"),
         (["add", "a b", "ipc:///x"], "is no name"),
-        (["add", "other/x", "ipc:///x"], "is no name"),
+        (["add", "other/x", "ipc:///x"], "no pool is called other"),
+        (["drain", "other/a"], "no pool is called other"),
+        (["drain", "default/x"], "no backend is called default/x"),
+        (["show", "backends", "x"], "no backend or pool is called x"),
+        (["wait", "ready", "1", "other"], "no pool is called other"),
         (["add", "x", "http://x"], "is no endpoint"),
         (["add", "x", "tcp://192.0.2.1:1"], "not on loopback"),
         (["add", "x", "ipc:///x", "weight=257"], "weight=257 is not accepted"),
@@ -376,7 +380,7 @@ def test_an_app_server_that_is_killed_is_seen(start):
     plane.app("a")
     plane.until_up("a")
     events = plane.done("show", "events").out
-    assert "down: " in events and " a " in events
+    assert "down: " in events and " default/a " in events
 
 
 # ---- the pool ----
@@ -454,7 +458,7 @@ def test_events_are_told_as_they_come(start):
                 event = json.loads(line)
                 if event["event"] == "drain":
                     break
-            assert event["object"] == "a" and event["generation"] == plane.generation()
+            assert event["object"] == "default/a" and event["generation"] == plane.generation()
         finally:
             watch.kill()
     plane.done("ping")
@@ -486,9 +490,14 @@ def test_what_was_decided_holds_after_a_restart(start):
     plane.done("remove", "b")
     plane.done("--ephemeral", "weight", "c", "7")
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
-    diff = plane.done("--json", "diff").json["differences"]
-    assert [d["what"] for d in diff] == ["c"]
-    assert "weight=7" in diff[0]["running"] and "weight=30" in diff[0]["saved"]
+    diff = {d["what"]: d for d in plane.done("--json", "diff").json["differences"]}
+    assert set(diff) == {"default/a", "default/b", "default/c"}
+    one = diff["default/c"]
+    assert "weight=7" in one["running"] and "weight=30" in one["saved"]
+    assert one["configured"] is None and diff["default/b"]["running"] == "removed"
+    one = diff["default/a"]
+    assert "state=maint" in one["running"] and one["running"] == one["saved"]
+    assert "state=ready" in one["configured"]
     generation = plane.generation()
 
     plane.proxy.kill()
@@ -503,7 +512,8 @@ def test_what_was_decided_holds_after_a_restart(start):
     plane.done("add", "b", f"ipc://{start.folder}/b.sock")
     plane.done("--ephemeral", "drain", "b")
     plane.done("save")
-    assert plane.done("--json", "diff").json["differences"] == []
+    diff = plane.done("--json", "diff").json["differences"]
+    assert all(d["running"] == d["saved"] for d in diff)
     plane.done("pause")
     plane.proxy.kill()
     plane.run()
@@ -598,7 +608,7 @@ def test_the_state_file_survives_kill_9_at_any_instant(start):
             # In progress: one name, or the pool, and no other, is not as it was.
             changed = {line.split()[1] for line in set(left) ^ set(acknowledged)}
             assert len(changed) == 1, (words, changed)
-            name = "default" if words[0] in ("stop", "resume") else words[1]
+            name = "default" if words[0] in ("stop", "resume") else f"default/{words[1]}"
             assert changed == {name}, words
 
 
@@ -771,7 +781,7 @@ def test_a_thousand_backends_are_no_burden(start):
 # ---- pools of a configuration file ----
 
 
-def test_pools_of_a_file_are_shown_and_left_alone(start):
+def test_pools_of_a_file_are_shown(start):
     file, address = start.folder / "proxy.yaml", ("127.0.0.1", free_port())
     file.write_text(f"""
 pools:
@@ -804,7 +814,7 @@ routes:
     }
     assert {r["source"] for r in rows} == {"file"}
     assert rows[0]["endpoint"] == f"ipc://{start.folder}/w1.sock"
-    assert "configuration file" in plane.say("drain", "web/w1").err
+    assert "web/w1, api/w1" in plane.say("drain", "w1").err
     samples = parse_metrics(scrape(address))[1]
     assert samples["banyan_backend_weight", 'pool="web",backend="w1"'] == 50
 
