@@ -86,7 +86,8 @@ bool link_endpoint_name(const char *endpoint, struct link_name *ret_name)
     const char *colon = strrchr(e.address, ':');
     memcpy(name.host, e.address, (size_t)(colon - e.address));
     memcpy(name.port, colon + 1, strlen(colon + 1));
-    if (inet_pton(AF_INET, name.host, &v4) == 1 || strcasecmp(name.host, "localhost") == 0)
+    if (inet_pton(AF_INET, name.host, &v4) == 1 ||
+        strcasecmp(name.host, "localhost") == 0)
         return false;
     *ret_name = name;
     return true;

@@ -236,7 +236,7 @@ struct target_sum {
     uint32_t count, up; /* backends; those that are up for every edge thread */
     uint32_t in_flight, slots;
     uint32_t running; /* as they say */
-    uint32_t above;   /* edge threads to which one has not said that it keeps its limit */
+    uint32_t above; /* edge threads to which one has not said that it keeps its limit */
     const char *why; /* the state of one that is not up; NULL: all are */
 };
 void admin_sum_target(const struct operation *op, struct target_sum *ret_sum);

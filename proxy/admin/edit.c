@@ -141,7 +141,8 @@ static bool write_down(struct edit *e)
         return true;
     if (e->needs_file)
         return false;
-    log_error(NULL, "cannot write the state file %s: %s; what %s changed holds all the same",
+    log_error(NULL,
+              "cannot write the state file %s: %s; what %s changed holds all the same",
               admin->state_file, strerror(errno), e->by);
     return true;
 }

@@ -211,8 +211,8 @@ static bool split(struct members *m,
         *ret_pool = pool;
         return true;
     }
-    buf_addf(message, "no pool is called %.*s", (int)(slash - text > 63 ? 63 : slash - text),
-             text);
+    buf_addf(message, "no pool is called %.*s",
+             (int)(slash - text > 63 ? 63 : slash - text), text);
     return false;
 }
 
@@ -361,7 +361,8 @@ static void tell(const struct comparing *c, struct member *was, struct member *i
 }
 
 /* For each of the list the one of the same name in `to`, which probably stands where
- * the last one stood, or behind it. `is_back`: tells only of those that are not there. */
+ * the last one stood, or behind it. `is_back`: tells only of those that are not there.
+ */
 static void compare_list(const struct comparing *c,
                          struct list *list,
                          struct list *there,
@@ -380,7 +381,8 @@ static void compare_list(const struct comparing *c,
         }
         if (is_back && other == NULL)
             tell(c, NULL, member);
-        else if (!is_back && (other == NULL || c->tells_all || !are_same(member, other)))
+        else if (!is_back &&
+                 (other == NULL || c->tells_all || !are_same(member, other)))
             tell(c, member, other);
     }
 }
