@@ -384,7 +384,8 @@ static void fill(struct members *m)
         (struct pool_settings){.state = POOL_STOPPED, .message = "back \"soon\"\n"};
     api->change = (struct change){.at_ms = 5, .by = "uid 0 pid 1", .what = "stop"};
     struct member *a = give(web, "a", "ipc:///tmp/with space", SOURCE_FILE, GIVEN_NEW);
-    struct backend_settings to = {.state = ADMIN_MAINT, .health = HEALTH_DOWN, .limit = 17};
+    struct backend_settings to = {
+        .state = ADMIN_MAINT, .health = HEALTH_DOWN, .limit = 17};
     a->given.weight = 50;
     for (unsigned bit = DECIDED_STATE; bit <= DECIDED_LIMIT; bit *= 2)
         members_decide(a, (enum decision)bit, &to);
