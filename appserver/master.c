@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "appserver/endpoint.h"
+#include "appserver/registrar.h"
 #include "appserver/slot.h"
 #include "protocol/base/clock.h"
 #include "protocol/base/log.h"
@@ -33,7 +34,8 @@ enum roll {
 struct master {
     const struct app_options *options;
     const struct master_hooks *hooks;
-    struct slot **slots; /* owned; of one generation, while rolling of two */
+    struct registrar *registrar; /* NULL: none */
+    struct slot **slots;         /* owned; of one generation, while rolling of two */
     uint32_t slot_count;
     uint32_t generation;
     int signal_fd;
@@ -75,6 +77,7 @@ int master_run(const struct app_options *options, const struct master_hooks *hoo
         .hooks = hooks,
         .signal_fd = -1,
         .report_fd = (int)options->ready_fd,
+        .registrar = registrar_new(options),
     };
 
     if (master_init(&m))
@@ -124,6 +127,7 @@ static bool master_init(struct master *m)
 
 static void master_fini(struct master *m)
 {
+    registrar_free(&m->registrar);
     for (uint32_t i = 0; i < m->slot_count; i++)
         slot_free(&m->slots[i]);
     mem_free(&m->slots);
@@ -155,6 +159,7 @@ static bool add_generation(struct master *m)
 static void run_loop(struct master *m)
 {
     while (m->slot_count > 0) {
+        registrar_step(m->registrar, m->slots, m->slot_count);
         start_due(m);
         wait_for_news(m);
         advance_roll(m);
@@ -240,6 +245,7 @@ static void run_worker(struct master *m, struct slot *slot, int ready_fd)
     (void)close(m->signal_fd);
     if (m->report_fd >= 0)
         (void)close(m->report_fd);
+    registrar_leave(m->registrar);
     for (uint32_t i = 0; i < m->slot_count; i++) {
         if (m->slots[i]->ready_fd >= 0)
             (void)close(m->slots[i]->ready_fd);
@@ -269,16 +275,18 @@ static void run_worker(struct master *m, struct slot *slot, int ready_fd)
 static void wait_for_news(struct master *m)
 {
     uint32_t count = m->slot_count;
-    own(mem) struct pollfd *fds = mem_zalloc((count + 1) * sizeof *fds);
+    own(mem) struct pollfd *fds = mem_zalloc((count + 2) * sizeof *fds);
 
     fds[count] = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
+    fds[count + 1] =
+        (struct pollfd){.fd = registrar_fd(m->registrar), .events = POLLIN};
     for (uint32_t i = 0; i < count; i++)
         fds[i] = (struct pollfd){.fd = m->slots[i]->ready_fd, .events = POLLIN};
 
     int timeout_ms = next_timeout_ms(m);
     if (m->hooks->wait_begin != NULL)
         m->hooks->wait_begin();
-    int got = poll(fds, count + 1, timeout_ms);
+    int got = poll(fds, count + 2, timeout_ms);
     if (m->hooks->wait_end != NULL)
         m->hooks->wait_end();
     if (got <= 0)
@@ -294,7 +302,8 @@ static void wait_for_news(struct master *m)
 
 static int next_timeout_ms(const struct master *m)
 {
-    uint64_t next_us = UINT64_MAX, now_us = clock_now_us();
+    uint64_t now_us = clock_now_us();
+    uint64_t next_us = registrar_next_us(m->registrar, m->slots, m->slot_count);
 
     for (uint32_t i = 0; i < m->slot_count; i++) {
         const struct slot *slot = m->slots[i];
@@ -346,6 +355,7 @@ static void on_ready(struct master *m, struct slot *slot)
 {
     log_info(NULL, "worker %u (pid %d) is ready on %s", slot->number, (int)slot->pid,
              slot->endpoint);
+    registrar_on_ready(m->registrar, slot);
     if (m->report_fd < 0)
         return;
     own(mem) char *line =
@@ -377,9 +387,12 @@ static void reap_workers(struct master *m)
             struct slot *slot = find_slot(m, pid);
             if (slot != NULL)
                 on_end(m, slot, status);
+            else
+                (void)registrar_ended(m->registrar, pid, status);
         }
         return;
     }
+    (void)registrar_reap(m->registrar);
     for (uint32_t i = 0; i < m->slot_count; i++) {
         if (m->slots[i]->pid != 0 && process_reap(m->slots[i]->pid, &status))
             on_end(m, m->slots[i], status);
@@ -396,6 +409,7 @@ static void on_end(struct master *m, struct slot *slot, int status)
     char reason[PROCESS_REASON_BYTES];
 
     process_reason(status, reason);
+    registrar_on_end(m->registrar, slot);
     if (asked) {
         log_info(NULL, "worker %u (pid %d) %s", slot->number, (int)pid, reason);
         slot_ended(slot, 0);
@@ -496,7 +510,7 @@ static void advance_generation(struct master *m)
         struct slot *slot = m->slots[i];
         if (slot->generation != m->generation) {
             slot_retire(slot);
-            slot_stop(slot, kill_time(m));
+            registrar_stop(m->registrar, slot, kill_time(m));
         }
     }
     m->roll = ROLL_NONE;
@@ -547,7 +561,7 @@ static void stop_all(struct master *m, int exit_code)
     m->exit_code = exit_code;
     for (uint32_t i = 0; i < m->slot_count; i++) {
         slot_retire(m->slots[i]);
-        slot_stop(m->slots[i], kill_time(m));
+        registrar_stop(m->registrar, m->slots[i], kill_time(m));
     }
 }
 

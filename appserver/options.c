@@ -7,9 +7,15 @@
 #include <string.h>
 #include <strings.h>
 
+#include "appserver/endpoint.h"
 #include "protocol/base/log.h"
+#include "protocol/base/mem.h"
+#include "protocol/link.h"
 
-enum { EXIT_USAGE = 2 };
+enum {
+    EXIT_USAGE = 2,
+    NAME_MAX_BYTES = 48, /* the numbers have room behind it */
+};
 
 #define ROW(field) offsetof(struct app_options, field)
 /* clang-format off */
@@ -39,6 +45,18 @@ static const struct option_row ROWS[] = {
      "ASGI: tell the application of start and end: on, off, or auto: unless it raises"},
     {"root-path", 0, OPTION_TEXT, ROW(root_path), "PATH", "", 0, 0, NULL,
      "ASGI: the scope's root_path: where the application is mounted"},
+    {"register", 0, OPTION_LIST, ROW(registers), "ENDPOINT", NULL, 0, 0, NULL,
+     "register each process with the proxies at tcp://HOST:PORT (banyan-proxy "
+     "--control), all that are behind this name; repeatable"},
+    {"advertise", 0, OPTION_TEXT, ROW(advertise), "ENDPOINT", NULL, 0, 0, NULL,
+     "where the proxies are told to find it, with {n} and {g} as --bind; default: "
+     "--bind, with the own address for 0.0.0.0 and [::]"},
+    {"name", 0, OPTION_TEXT, ROW(name), "NAME", NULL, 0, 0, NULL,
+     "what the proxies call it, with {n} and {g} as --bind; default: the host's name "
+     "and the process number"},
+    {"lease", 0, OPTION_SECONDS, ROW(lease_s), "SECONDS", "10", 1, 3600, NULL,
+     "proxies forget a process that said nothing for so long; it says so three times "
+     "as often"},
     {"insecure", 0, OPTION_FLAG, ROW(insecure), NULL, NULL, 0, 0, NULL,
      "allow tcp:// on other than loopback addresses, without keys"},
 
@@ -94,6 +112,7 @@ const struct option_table app_option_table = {
 };
 
 static bool check_options(const struct app_options *o, struct buf *message);
+static bool check_register(const struct app_options *o, struct buf *message);
 static bool check_bind(const struct app_options *o, struct buf *message);
 static bool check_word(const char *option,
                        const char *word,
@@ -140,7 +159,8 @@ bool app_options_read(int argc,
 
 static bool check_options(const struct app_options *o, struct buf *message)
 {
-    if (!check_bind(o, message) || !log_check(&o->log, message))
+    if (!check_bind(o, message) || !check_register(o, message) ||
+        !log_check(&o->log, message))
         return false;
     if (!check_word("interface", o->interface, "auto wsgi asgi asgi2", message) ||
         !check_word("loop", o->loop, "auto asyncio uvloop", message) ||
@@ -174,6 +194,43 @@ static bool check_bind(const struct app_options *o, struct buf *message)
         return false;
     }
     return true;
+}
+
+/* Of a name: letters, digits and ._- beside {n} and {g}. */
+static bool check_name(const char *option, const char *name, struct buf *message)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
+                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    own(mem) char *plain = endpoint_expand(name, 0, 0);
+    size_t length = strlen(plain);
+    if (length > 0 && length <= NAME_MAX_BYTES && plain[strspn(plain, allowed)] == '\0')
+        return true;
+    buf_addf(message, "--%s %s: a name has up to %d letters, digits, '.', '_' and '-'",
+             option, name, NAME_MAX_BYTES);
+    return false;
+}
+
+static bool check_register(const struct app_options *o, struct buf *message)
+{
+    enum link_policy policy = o->insecure ? LINK_INSECURE : LINK_LOCAL_ONLY;
+    for (size_t i = 0; i < o->registers.count; i++) {
+        const char *endpoint = o->registers.items[i];
+        bool is_tcp = strncmp(endpoint, "tcp://", 6) == 0;
+        if (!is_tcp || link_check_endpoint(endpoint, LINK_INSECURE) != ERR_NONE) {
+            buf_addf(message, "--register %s: tcp://HOST:PORT is expected", endpoint);
+            return false;
+        }
+        if (link_check_endpoint(endpoint, policy) != ERR_NONE) {
+            buf_addf(message,
+                     "--register %s is not on loopback: anybody could pose as the "
+                     "proxy; --insecure allows it",
+                     endpoint);
+            return false;
+        }
+    }
+    if (o->registers.count > 0 && !check_name("pool", o->pool, message))
+        return false;
+    return o->name == NULL || check_name("name", o->name, message);
 }
 
 /* `words` are separated by blanks. */

@@ -33,6 +33,10 @@ struct app_options {
     int64_t max_requests, max_requests_jitter;
     int64_t max_memory_bytes;
     struct log_options log;
+    struct option_list registers; /* proxies' control endpoints */
+    const char *advertise;        /* endpoint, with {n} and {g}; NULL: bind */
+    const char *name;             /* NULL: the host's */
+    double lease_s;
     bool insecure;
     bool sched_batch;
     int64_t ready_fd; /* -1: none */

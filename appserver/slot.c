@@ -91,7 +91,7 @@ void slot_ended(struct slot *slot, uint64_t delay_us)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
     slot->pid = 0;
-    slot->kill_at_us = 0;
+    slot->kill_at_us = slot->leave_until_us = 0;
     close_fd(&slot->ready_fd);
     slot->start_at_us = clock_now_us() + delay_us;
     set_state(slot, slot->retired ? SLOT_DONE : SLOT_WAITING);

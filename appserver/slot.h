@@ -37,6 +37,7 @@ struct slot {
     uint64_t start_at_us; /* WAITING */
     uint64_t started_us;  /* of the last process */
     uint64_t kill_at_us;  /* STOPPING */
+    uint64_t leave_until_us, leave_kill_at_us; /* registrar_stop; 0: it does not */
     struct backoff backoff;
     uint64_t socket_device, socket_inode; /* of the endpoint's file, once ready */
 };

@@ -44,6 +44,7 @@ struct admin *admin_new(const struct admin_options *options, struct buf *ret_mes
         admin_free(&admin);
         return NULL;
     }
+    register_start(admin);
     return admin;
 }
 
@@ -61,6 +62,7 @@ void admin_free(struct admin **admin_p)
         struct operation *op = NODE_OF(n, struct operation, node);
         operation_free(&op);
     }
+    register_free(admin);
     members_fini(&admin->members);
     members_fini(&admin->saved);
     buf_fini(&admin->saved_text);

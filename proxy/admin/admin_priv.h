@@ -4,6 +4,7 @@
 #define ADMIN_ADMIN_PRIV_H
 
 #include "protocol/base/queue.h"
+#include "protocol/key.h"
 #include "proxy/admin/admin.h"
 #include "proxy/admin/command.h"
 #include "proxy/admin/journal.h"
@@ -53,6 +54,9 @@ struct admin {
     /* remote.c */
     struct list remotes;
     struct link_context *remote_context; /* NULL: there are none */
+    /* register.c */
+    struct event *lease_timer;
+    uint64_t lease_due_us; /* 0: nobody has one */
     /* metrics.c */
     struct list metrics_clients;
     uint32_t metrics_client_count;
@@ -78,6 +82,8 @@ struct admin_client {
     const struct admin_carrier *carrier;
     enum role role;
     char who[MEMBER_WHO]; /* "uid 1000 pid 4242" */
+    char key[KEY_TEXT];   /* public; empty: it needs none */
+    char refused[64];     /* an app server's last complaint, told once */
     struct buf in, out;
     struct operation *operation; /* NULL: none runs; further lines wait */
     bool is_eof;                 /* it sends no more */
@@ -93,8 +99,8 @@ struct operation {
     struct admin_client *client; /* NULL: it left; the operation goes on */
     void *owner;                 /* of one that is no operator's line */
     enum role role;
-    char who[MEMBER_WHO];
-    char line[256]; /* clipped, for the audit */
+    char who[MEMBER_WHO], key[KEY_TEXT]; /* the client's */
+    char line[256];                      /* clipped, for the audit */
     struct command command;
     struct report report;
     struct buf complaint; /* why it is refused */
@@ -114,6 +120,7 @@ struct operation {
     bool is_listening;  /* to events */
     bool is_queue_only; /* show queue */
     bool is_forced;     /* remove ... force */
+    bool is_quiet;      /* it changed nothing, and is in no audit */
     int save_error;     /* errno */
     char what[MEMBER_WHO];
     uint64_t until_us;
@@ -207,11 +214,21 @@ void remote_commit(struct admin *admin);
 void remote_free_all(struct admin *admin);
 uint32_t remote_peer_count(const struct admin *admin);
 
+/* ---- register.c ---- */
+void register_start(struct admin *admin); /* of leases, when there are members */
+void register_free(struct admin *admin);
+
 /* ---- change.c ---- */
 /* The one that a person means, which the operation is about from here on. NULL: there
  * is none (*ret_none), or it is refused. */
 struct member *operation_find(struct operation *op, const char *name, bool *ret_none);
 struct member *operation_target(const struct operation *op); /* NULL: gone meanwhile */
+/* KEY=VALUE of the line, if it is there, 0 to `most`; *ret_value is kept if not. False:
+ * refused. */
+MUST_CHECK bool operation_read_number(struct operation *op,
+                                      const char *key,
+                                      uint64_t most,
+                                      uint32_t *ret_value);
 
 /* ---- show.c ---- */
 void show_new_events(struct operation *op);

@@ -204,8 +204,10 @@ static void step_add(struct operation *op)
     }
 }
 
-static bool
-read_number(struct operation *op, const char *key, uint64_t most, uint32_t *value)
+bool operation_read_number(struct operation *op,
+                           const char *key,
+                           uint64_t most,
+                           uint32_t *value)
 {
     uint64_t number;
     const char *text = command_value(&op->command, key);
@@ -280,8 +282,8 @@ void verb_add(struct operation *op)
     bool is_same_place = m != NULL && strcmp(m->endpoint, c->operands[1]) == 0;
     if (is_same_place && m->kind == MEMBER_AWAY)
         settings = m->given;
-    if (!read_number(op, "weight", WEIGHT_MAX, &settings.weight) ||
-        !read_number(op, "limit", UINT32_MAX, &settings.limit))
+    if (!operation_read_number(op, "weight", WEIGHT_MAX, &settings.weight) ||
+        !operation_read_number(op, "limit", UINT32_MAX, &settings.limit))
         return;
     if (m == NULL || m->kind == MEMBER_AWAY) {
         begin_add(op, pool, name, &settings);

@@ -46,6 +46,7 @@ static struct operation *new_operation(struct admin_client *client, struct slice
     op->client = client;
     op->role = client->role;
     memcpy(op->who, client->who, sizeof op->who);
+    memcpy(op->key, client->key, sizeof op->key);
     (void)snprintf(op->line, sizeof op->line, "%.*s", SLICE_FMT(line));
     client->operation = op;
     return op;
@@ -254,12 +255,28 @@ void operation_client_left(struct operation *op)
     operation_free(&op);
 }
 
+/* App servers say the same again and again: a complaint is told once. */
+static bool is_known(const struct operation *op)
+{
+    struct admin_client *client = op->client;
+    struct slice complaint = buf_slice(&op->complaint);
+    if (client == NULL || op->command.verb->role != ROLE_APP)
+        return false;
+    size_t length =
+        complaint.len < sizeof client->refused ? complaint.len : sizeof client->refused;
+    bool is_same = length > 0 && memcmp(client->refused, complaint.ptr, length) == 0;
+    memset(client->refused, 0, sizeof client->refused);
+    if (length > 0)
+        memcpy(client->refused, complaint.ptr, length);
+    return is_same;
+}
+
 /* Who, when, what, and what came of it. */
 static void audit(const struct operation *op, enum outcome outcome)
 {
     static const char *const words[] = {"done", "refused", "timed out"};
     const struct verb *verb = op->command.verb;
-    if (verb == NULL || verb->role == ROLE_VIEWER)
+    if (verb == NULL || verb->role == ROLE_VIEWER || op->is_quiet || is_known(op))
         return;
     log_info(NULL, "admin: %s: %s: %s%s%.*s, generation %llu", op->who, op->line,
              words[outcome], buf_len(&op->complaint) > 0 ? ": " : "",

@@ -49,6 +49,7 @@ INCLUDES = [
         ],
     ),
     (r"appserver/main\.c", [r"protocol/base/", r"appserver/"]),
+    (r"appserver/(herald|options)", [r"protocol/", r"appserver/[a-z_]+\.h"]),
     (r"appserver/", [r"protocol/base/", r"appserver/[a-z_]+\.h"]),
     (r"deploy/", [r"protocol/", r"deploy/"]),
     (r"tests/", [r""]),
@@ -88,7 +89,7 @@ TESTED_BY = {
     r"deploy/banyan/channel\.c": "tests/integration/test_remote.py",
     r"deploy/banyan/(top|top_screen)\.c": "tests/integration/test_top.py",
     r"proxy/admin/verbs\.c": "tests/unit/proxy/admin/test_command.c",
-    r"proxy/admin/(admin|change|client|config|diff|edit|listen|metrics|metrics_page|operation|pause|remote|run|server|show|show_backends|show_clients|wait)\.c": (
+    r"proxy/admin/(admin|change|client|config|diff|edit|listen|metrics|metrics_page|operation|pause|register|remote|run|server|show|show_backends|show_clients|wait)\.c": (
         "tests/integration/test_admin.py"
     ),
     r"deploy/banyan/serve\.c": "tests/integration/test_serve.py",

@@ -89,6 +89,12 @@ static void refuses_with_2_what_makes_no_sense(void **state)
         "--bind ipc:///tmp/a --env A demo:app",
         "--bind ipc:///tmp/a --env =1 demo:app",
         "--bind ipc:///tmp/a --timeout soon demo:app",
+        "--bind ipc:///tmp/a --register 127.0.0.1:7070 demo:app",
+        "--bind ipc:///tmp/a --register ipc:///tmp/b demo:app",
+        "--bind ipc:///tmp/a --register tcp://proxy:7070 demo:app",
+        "--bind ipc:///tmp/a --register tcp://127.0.0.1:1 --pool a/b demo:app",
+        "--bind ipc:///tmp/a --name a/b demo:app",
+        "--bind ipc:///tmp/a --lease 0.5 demo:app",
         "--bind ipc:///tmp/a --unknown demo:app",
     };
     for (size_t i = 0; i < sizeof LINES / sizeof LINES[0]; i++) {
@@ -97,6 +103,20 @@ static void refuses_with_2_what_makes_no_sense(void **state)
         assert_false(read_line(LINES[i], &o, &code));
         assert_int_equal(code, 2);
     }
+}
+
+static void several_proxies_and_a_name_are_taken(void **state)
+{
+    (void)state;
+    struct app_options o;
+    int code = -1;
+    assert_true(read_line("--bind ipc:///tmp/a --register tcp://127.0.0.1:7070 "
+                          "--register tcp://proxy:7070 --insecure --name w{n}.{g} "
+                          "demo:app",
+                          &o, &code));
+    assert_int_equal(o.registers.count, 2);
+    assert_true(o.lease_s == 10);
+    assert_null(o.advertise);
 }
 
 static void help_and_version_end_with_0(void **state)
@@ -133,6 +153,7 @@ int main(void)
         cmocka_unit_test(has_defaults_for_all_but_endpoint_and_application),
         cmocka_unit_test(takes_options_on_both_sides_of_the_application),
         cmocka_unit_test(refuses_with_2_what_makes_no_sense),
+        cmocka_unit_test(several_proxies_and_a_name_are_taken),
         cmocka_unit_test(help_and_version_end_with_0),
         cmocka_unit_test(the_environment_names_every_option),
     };
