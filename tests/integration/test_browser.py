@@ -4,6 +4,7 @@ sent events, streams. It is driven through its DevTools protocol."""
 
 import asyncio
 import json
+import re
 import shutil
 
 import httpx
@@ -32,8 +33,8 @@ def evaluate(site, start_for_module):
         f"{site.url}/wrapped/page",
         env={"LD_PRELOAD": ""},
     )
-    browser.wait_log("DevTools listening on")
-    port = (profile / "DevToolsActivePort").read_text().split()[0]
+    said = until(lambda: re.search(r"DevTools listening on ws://[^/]*:(\d+)/", browser.log()), "its port")
+    port = said[1]
 
     def page():
         pages = httpx.get(f"http://127.0.0.1:{port}/json/list", trust_env=False).json()
