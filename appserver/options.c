@@ -44,7 +44,8 @@ static const struct option_row ROWS[] = {
     {"lifespan", 0, OPTION_TEXT, ROW(lifespan), "WHEN", "auto", 0, 0, NULL,
      "ASGI: tell the application of start and end: on, off, or auto: unless it raises"},
     {"root-path", 0, OPTION_TEXT, ROW(root_path), "PATH", "", 0, 0, NULL,
-     "ASGI: the scope's root_path: where the application is mounted"},
+     "where the application is mounted: SCRIPT_NAME, which is taken off PATH_INFO; "
+     "root_path of ASGI, whose path keeps it"},
     {"register", 0, OPTION_LIST, ROW(registers), "ENDPOINT", NULL, 0, 0, NULL,
      "register each process with the proxies at tcp://HOST:PORT (banyan-proxy "
      "--control), all that are behind this name; repeatable"},
@@ -166,6 +167,14 @@ static bool check_options(const struct app_options *o, struct buf *message)
         !check_word("loop", o->loop, "auto asyncio uvloop", message) ||
         !check_word("lifespan", o->lifespan, "auto on off", message))
         return false;
+    size_t root = strlen(o->root_path);
+    if (root > 0 && (o->root_path[0] != '/' || o->root_path[root - 1] == '/')) {
+        buf_addf(message,
+                 "--root-path %s: a path such as /app is expected, without a slash at "
+                 "its end",
+                 o->root_path);
+        return false;
+    }
     if (o->threads_max != 0 && o->threads_max < o->threads) {
         buf_addf(message, "--threads-max %jd is less than --threads %jd",
                  (intmax_t)o->threads_max, (intmax_t)o->threads);

@@ -133,8 +133,9 @@ struct frame_request {
     struct slice body;    /* BODY_INLINE */
     uint64_t body_length; /* BODY_INLINE, BODY_LENGTH */
     uint64_t deadline_us; /* on the proxy's clock; 0: none */
-    uint64_t queued_us;   /* when the edge had the head; the proxy's clock */
+    uint64_t queued_us;   /* when the edge had all it waits for; the proxy's clock */
     struct slice id;      /* request id for logs, at most 64 bytes, visible ASCII */
+    uint32_t root; /* bytes of target at its start: where the application is mounted */
 };
 
 struct frame_response { /* RESPONSE and HEAD; INFORM uses status and headers */

@@ -138,10 +138,11 @@ void frame_pack_request(struct buf *to,
     ASSERT(r->method.len > 0 && r->method.len <= FRAME_MAX_STRING);
     ASSERT(r->target.len > 0 && r->target.len <= FRAME_MAX_STRING);
     ASSERT(body <= FRAME_MAX_INLINE_BODY && headers.len > 0);
+    ASSERT(r->root <= r->target.len);
 
     char *out = begin(to, REQUEST_FIXED_BYTES + strings + headers.len + body);
     *out++ = (char)MP_ARRAY16;
-    out = put_be(out, 16, 2);
+    out = put_be(out, r->root == 0 ? 16 : 17, 2);
     *out++ = FRAME_REQUEST;
     *out++ = (char)MP_UINT32;
     out = put_be(out, stream, 4);
@@ -158,7 +159,8 @@ void frame_pack_request(struct buf *to,
     out = put_request_body(out, r);
     out = put_uint(out, r->deadline_us);
     out = put_uint(out, r->queued_us);
-    finish(to, put_text(out, r->id));
+    out = put_text(out, r->id);
+    finish(to, r->root == 0 ? out : put_uint(out, r->root));
 }
 
 /* Where the kind stands: behind an array header of one or of three bytes. */

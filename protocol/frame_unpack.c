@@ -18,6 +18,7 @@ enum { STATUS_LOW = 100, STATUS_HIGH = 999 };
 
 static bool take_frame(struct cursor *c, struct frame *f);
 static void take_fields(struct cursor *c, struct frame *f);
+static void take_root(struct cursor *c, struct frame_request *r);
 
 enum step frame_unpack(struct slice *rest, struct frame *ret_frame, enum err *ret_err)
 {
@@ -69,8 +70,13 @@ static bool take_frame(struct cursor *c, struct frame *f)
         return false;
     }
     take_fields(c, f);
-    if (elements > ELEMENTS[kind])
-        cursor_skip(c, elements - ELEMENTS[kind]);
+    uint32_t taken = ELEMENTS[kind];
+    if (kind == FRAME_REQUEST && elements > taken) {
+        take_root(c, &f->request);
+        taken++;
+    }
+    if (elements > taken)
+        cursor_skip(c, elements - taken);
     /* The raw second part belongs to the BODY that ends its batch. */
     if (kind == FRAME_BODY && f->body.bulk && c->at < c->end)
         cursor_fail(c, ERR_BAD_FRAME);
@@ -193,8 +199,22 @@ static void take_request(struct cursor *c, struct frame_request *r)
     take_request_body(c, r);
     r->deadline_us = take_uint(c, UINT64_MAX);
     r->queued_us = take_uint(c, UINT64_MAX);
+    r->root = 0;
     take_id(c, r);
     if (r->method.len == 0 || r->target.len == 0)
+        cursor_fail(c, ERR_BAD_FRAME);
+}
+
+/* It ends where a segment does, within the path. */
+static void take_root(struct cursor *c, struct frame_request *r)
+{
+    r->root = (uint32_t)take_uint(c, FRAME_MAX_STRING);
+    if (c->err != ERR_NONE || r->root == 0)
+        return;
+    const char *end = r->target.ptr + r->root;
+    bool is_path = r->root <= r->target.len && r->target.ptr[0] == '/' &&
+                   memchr(r->target.ptr, '?', r->root) == NULL;
+    if (!is_path || (r->root < r->target.len && *end != '/' && *end != '?'))
         cursor_fail(c, ERR_BAD_FRAME);
 }
 

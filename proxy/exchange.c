@@ -120,7 +120,8 @@ static void on_request(struct client *c, const struct client_request *r)
     t->is_replayable = true;
     t->expects = rules->expect_continue && !r->body_is_whole;
 
-    struct site *site = sites_choose(x->all->options.sites, rules->host, r->head->path);
+    struct site *site =
+        sites_choose(x->all->options.sites, rules->host, r->head->path, &x->root);
     if (site == NULL || rules->is_options_asterisk) {
         refuse_unrouted(x, r);
         return;

@@ -28,6 +28,7 @@ struct exchange {
     struct node node; /* exchanges.open or .spare */
     struct client *client;
     struct site *site; /* where it goes; NULL: nowhere */
+    uint32_t root;     /* of the REQUEST frame */
     struct ticket ticket;
     struct deadline deadline; /* REQUEST */
     struct upload upload;

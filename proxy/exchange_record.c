@@ -85,6 +85,7 @@ void exchange_pack(struct exchange *x,
         .deadline_us = frame_deadline(x),
         .queued_us = x->begun_us,
         .id = id,
+        .root = r->rules->is_options_asterisk ? 0 : x->root,
     };
     frame_pack_request(&x->ticket.frame, 0, &f, buf_slice(&all->headers));
 }

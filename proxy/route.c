@@ -81,11 +81,12 @@ static int hex_digit(char c)
                                   : -1;
 }
 
-/* Up to `max` bytes of the path, its encoding undone except of '/' and NUL. */
-static size_t decode(struct slice path, char *to, size_t max)
+/* Up to `max` bytes of the path, its encoding undone except of '/' and NUL. `ret_used`:
+ * what they are made of. */
+static size_t decode(struct slice path, char *to, size_t max, size_t *ret_used)
 {
-    size_t length = 0;
-    for (size_t i = 0; i < path.len && length < max; i++) {
+    size_t length = 0, i = 0;
+    for (; i < path.len && length < max; i++) {
         char c = path.ptr[i];
         if (c == '?')
             break;
@@ -99,6 +100,7 @@ static size_t decode(struct slice path, char *to, size_t max)
         }
         to[length++] = c;
     }
+    *ret_used = i;
     return length;
 }
 
@@ -106,7 +108,7 @@ bool route_set_prefix(struct route *route, const char *text, struct buf *ret_mes
 {
     if (text == NULL)
         text = "/";
-    size_t length = strlen(text);
+    size_t length = strlen(text), used;
     bool ok = text[0] == '/' && length <= ROUTE_MAX_PREFIX;
     for (size_t i = 0; ok && i < length; i++)
         ok = (unsigned char)text[i] > ' ' && text[i] != 0x7f &&
@@ -121,7 +123,7 @@ bool route_set_prefix(struct route *route, const char *text, struct buf *ret_mes
     }
     while (length > 0 && text[length - 1] == '/')
         length--;
-    length = decode(slice_of(text, length), route->prefix, ROUTE_MAX_PREFIX);
+    length = decode(slice_of(text, length), route->prefix, ROUTE_MAX_PREFIX, &used);
     route->prefix[length] = '\0';
     return true;
 }
@@ -222,11 +224,11 @@ static bool begins(const struct entry *e, struct slice path)
            (e->length == path.len || path.ptr[e->length] == '/' || e->length == 0);
 }
 
-static uint32_t
+static const struct entry *
 find_prefix(const struct routes *all, const struct host *host, struct slice path)
 {
     if (host == NULL)
-        return ROUTE_NONE;
+        return NULL;
     uint32_t low = host->first, high = host->first + host->count;
     while (low < high) { /* the first that sorts behind the path */
         uint32_t middle = (low + high) / 2;
@@ -240,7 +242,7 @@ find_prefix(const struct routes *all, const struct host *host, struct slice path
     uint32_t at = low == host->first ? NO_ENTRY : low - 1;
     while (at != NO_ENTRY && !begins(&all->entries[at], path))
         at = all->entries[at].parent;
-    return at == NO_ENTRY ? ROUTE_NONE : all->entries[at].route.target;
+    return at == NO_ENTRY ? NULL : &all->entries[at];
 }
 
 /* The name alone, in lower case. */
@@ -258,28 +260,46 @@ static struct slice plain_host(struct slice host, char to[ROUTE_MAX_HOST + 1])
     return slice_of(to, host.len);
 }
 
-uint32_t routes_find(const struct routes *routes, struct slice host, struct slice path)
+static const struct entry *
+find_entry(const struct routes *routes, struct slice host, struct slice path)
 {
-    CHECK_OBJ(routes, ROUTES_MAGIC);
-    char name_bytes[ROUTE_MAX_HOST + 1], path_bytes[ROUTE_MAX_PREFIX + 1];
-    /* One byte more than any prefix: whether it ends at a border. */
-    path = slice_of(path_bytes, decode(path, path_bytes, routes->longest + 1));
-
+    char name_bytes[ROUTE_MAX_HOST + 1];
     bool has_names = routes->host_count > (routes->has_any_host ? 1u : 0u);
     if (has_names && host.len > 0) {
         struct slice name = plain_host(host, name_bytes);
-        uint32_t target = name.len == 0
-                              ? ROUTE_NONE
-                              : find_prefix(routes, find_host(routes, name), path);
-        for (size_t i = 1; target == ROUTE_NONE && i < name.len; i++)
+        const struct entry *found =
+            name.len == 0 ? NULL : find_prefix(routes, find_host(routes, name), path);
+        for (size_t i = 1; found == NULL && i < name.len; i++)
             if (name.ptr[i] == '.')
-                target = find_prefix(
+                found = find_prefix(
                     routes, find_host(routes, slice_of(name.ptr + i, name.len - i)),
                     path);
-        if (target != ROUTE_NONE)
-            return target;
+        if (found != NULL)
+            return found;
     }
     return routes->has_any_host
                ? find_prefix(routes, find_host(routes, SLICE("")), path)
-               : ROUTE_NONE;
+               : NULL;
+}
+
+uint32_t routes_find(const struct routes *routes,
+                     struct slice host,
+                     struct slice path,
+                     uint32_t *ret_root)
+{
+    CHECK_OBJ(routes, ROUTES_MAGIC);
+    char bytes[ROUTE_MAX_PREFIX + 1];
+    size_t used;
+    /* One byte more than any prefix: whether it ends at a border. */
+    struct slice plain =
+        slice_of(bytes, decode(path, bytes, routes->longest + 1, &used));
+    const struct entry *e = find_entry(routes, host, plain);
+    *ret_root = 0;
+    if (e == NULL)
+        return ROUTE_NONE;
+    if (e->route.strips) {
+        (void)decode(path, bytes, e->length, &used);
+        *ret_root = (uint32_t)used;
+    }
+    return e->route.target;
 }

@@ -25,6 +25,7 @@ struct route {
     char host[ROUTE_MAX_HOST + 3];     /* "example.org", "*.example.org"; empty: any */
     char prefix[ROUTE_MAX_PREFIX + 1]; /* "/api"; empty: every path */
     uint32_t target;                   /* what routes_find answers */
+    bool strips;                       /* the application is mounted at the prefix */
 };
 
 /* From text to a route: host in lower case, without a last dot; prefix without last
@@ -42,7 +43,11 @@ void routes_free(struct routes **routes_p);
 
 /* `host`: as in a Host field, any case, perhaps with a port. `path`: as sent, perhaps
  * with a query. "/%61pi" is "/api"; an encoded slash is no border; dot segments are
- * names like others. ROUTE_NONE: no route leads anywhere. */
-uint32_t routes_find(const struct routes *routes, struct slice host, struct slice path);
+ * names like others. ROUTE_NONE: no route leads anywhere. ret_root: so many bytes of
+ * `path` are where the application is mounted. */
+uint32_t routes_find(const struct routes *routes,
+                     struct slice host,
+                     struct slice path,
+                     uint32_t *ret_root);
 
 #endif

@@ -113,12 +113,16 @@ void sites_route(struct sites *all,
     all->target_count = count;
 }
 
-struct site *sites_choose(struct sites *all, struct slice host, struct slice path)
+struct site *sites_choose(struct sites *all,
+                          struct slice host,
+                          struct slice path,
+                          uint32_t *ret_root)
 {
     CHECK_OBJ(all, SITES_MAGIC);
+    *ret_root = 0;
     if (all->routes == NULL)
         return all->targets[0];
-    uint32_t target = routes_find(all->routes, host, path);
+    uint32_t target = routes_find(all->routes, host, path, ret_root);
     if (target == ROUTE_NONE)
         return NULL;
     ASSERT(target < all->target_count);

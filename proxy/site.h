@@ -63,8 +63,11 @@ void sites_route(struct sites *all,
                  struct site *const *targets,
                  uint32_t count);
 
-/* Where the request goes; NULL: nowhere. */
-struct site *sites_choose(struct sites *all, struct slice host, struct slice path);
+/* Where the request goes; NULL: nowhere. ret_root as routes_find. */
+struct site *sites_choose(struct sites *all,
+                          struct slice host,
+                          struct slice path,
+                          uint32_t *ret_root);
 /* An exchange holds on to it, and lets go. */
 static inline struct site *site_use(struct site *site)
 {

@@ -54,7 +54,8 @@ static bool
 fill_template(struct scope_maker *m, enum scope_kind kind, PyObject *root_path);
 static PyObject *make_extensions(enum scope_kind kind, bool takes_trailers);
 static bool fill_names(struct scope_maker *m);
-static bool set_target(struct scope_maker *m, PyObject *d, struct slice target);
+static bool
+set_target(struct scope_maker *m, PyObject *d, const struct frame_request *f);
 static PyObject *decode_path(struct scope_maker *m, struct slice path);
 static bool
 set_protocol(PyObject *d, const struct frame_request *f, enum scope_kind kind);
@@ -131,8 +132,8 @@ PyObject *scope_make(struct scope_maker *m,
     py_own PyObject *d = PyDict_Copy(m->template[kind]);
 
     if (d == NULL || !set_new(d, name_asgi, PyDict_Copy(m->asgi)) ||
-        !set_protocol(d, f, kind) || !set_target(m, d, f->target) ||
-        !set_peers(m, d, f) || !set_new(d, name_headers, make_headers(m, f->headers)) ||
+        !set_protocol(d, f, kind) || !set_target(m, d, f) || !set_peers(m, d, f) ||
+        !set_new(d, name_headers, make_headers(m, f->headers)) ||
         !set_new(d, name_state, PyDict_Copy(state)) ||
         !set_new(d, name_extensions, PyDict_Copy(m->extensions[kind][takes_trailers])))
         return NULL;
@@ -248,16 +249,21 @@ static bool fill_names(struct scope_maker *m)
 
 /* ---- one request ---- */
 
-/* `path` is decoded, raw_path and query_string stay as they came. */
-static bool set_target(struct scope_maker *m, PyObject *d, struct slice target)
+/* `path` is decoded, raw_path and query_string stay as they came. root_path is a
+ * beginning of path: what the edge's route would take off, else --root-path. */
+static bool
+set_target(struct scope_maker *m, PyObject *d, const struct frame_request *f)
 {
+    struct slice target = f->target, path = target, query = {"", 0};
     const char *mark = memchr(target.ptr, '?', target.len);
-    struct slice path = target, query = {"", 0};
 
     if (mark != NULL) {
         path.len = (size_t)(mark - target.ptr);
         query = slice_of(mark + 1, target.len - path.len - 1);
     }
+    if (f->root > 0 &&
+        !set_new(d, name_root_path, decode_path(m, slice_of(path.ptr, f->root))))
+        return false;
     bool is_plain = memchr(path.ptr, '%', path.len) == NULL && text_is_ascii(path);
     return set_new(d, name_path,
                    is_plain ? memo_text(&m->path, path) : decode_path(m, path)) &&

@@ -82,6 +82,7 @@ void request_forget_head(struct request *r)
 
     q->method = q->target = q->scheme = q->client_addr = q->server_addr = SLICE("");
     q->body = q->id = SLICE("");
+    q->root = 0;
     q->headers = (struct header_list){.packed = SLICE("")};
     mem_free(&r->bytes);
     r->cap = 0;

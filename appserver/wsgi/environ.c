@@ -42,6 +42,7 @@ struct environ_maker {
     uint16_t remote_port_number;
     /* what SERVER_NAME and SERVER_PORT were made from, and the two; owned */
     PyObject *host, *server_name, *server_port;
+    struct slice root;  /* --root-path */
     struct buf scratch; /* a decoded path, a key */
     struct key_slot keys[KEY_CACHE_SLOTS];
 };
@@ -49,7 +50,8 @@ struct environ_maker {
 enum { ENVIRON_MAGIC = 0x656e7672 };
 
 static bool fill_template(struct environ_maker *m, const struct environ_options *o);
-static bool set_target(struct environ_maker *m, PyObject *d, struct slice target);
+static bool
+set_target(struct environ_maker *m, PyObject *d, const struct frame_request *f);
 static PyObject *decode_path(struct environ_maker *m, struct slice path);
 static bool set_protocol(PyObject *d, const struct frame_request *f);
 static bool
@@ -72,6 +74,7 @@ struct environ_maker *environ_maker_new(const struct environ_options *options)
     struct environ_maker *m = mem_zalloc(sizeof *m);
 
     m->magic = ENVIRON_MAGIC;
+    m->root = slice_from(options->root_path == NULL ? "" : options->root_path);
     buf_init(&m->scratch, 0);
     m->template = PyDict_New();
     m->empty_input = input_new();
@@ -112,7 +115,7 @@ environ_make(struct environ_maker *m, const struct request *request, PyObject *i
     const struct frame_request *f = request_frame(request);
     py_own PyObject *d = PyDict_Copy(m->template);
 
-    if (d == NULL || !set_protocol(d, f) || !set_target(m, d, f->target) ||
+    if (d == NULL || !set_protocol(d, f) || !set_target(m, d, f) ||
         !set_peer(m, d, f) || !set_fields(m, d, f->headers) || !set_server(m, d, f) ||
         !set_banyan(d, request))
         return NULL;
@@ -151,7 +154,7 @@ static bool fill_template(struct environ_maker *m, const struct environ_options 
            set_new(d, name_SERVER_SOFTWARE,
                    PyUnicode_FromString("banyan/" BANYAN_VERSION)) &&
            set_new(d, name_GATEWAY_INTERFACE, Py_NewRef(name_CGI_1_1)) &&
-           set_new(d, name_SCRIPT_NAME, Py_NewRef(name_empty)) &&
+           set_new(d, name_SCRIPT_NAME, text_new(m->root)) &&
            set_new(d, name_wsgi_version, Py_BuildValue("(ii)", 1, 0)) &&
            set_new(d, name_wsgi_url_scheme, Py_NewRef(name_http)) &&
            set_new(d, name_wsgi_input, Py_NewRef(m->empty_input)) &&
@@ -165,11 +168,32 @@ static bool fill_template(struct environ_maker *m, const struct environ_options 
            set_new(d, name_wsgi_early_hints, early_hints_new());
 }
 
-/* PATH_INFO is decoded once, QUERY_STRING and the whole stay as they came. */
-static bool set_target(struct environ_maker *m, PyObject *d, struct slice target)
+/* What the edge's route takes off goes to SCRIPT_NAME; else --root-path does, which the
+ * path need not begin with: whoever is in front may have taken it off. */
+static bool
+set_mounted(struct environ_maker *m, PyObject *d, struct slice path, size_t root)
 {
+    if (root > 0) {
+        struct slice rest = slice_of(path.ptr + root, path.len - root);
+        return set_new(d, name_SCRIPT_NAME, decode_path(m, slice_of(path.ptr, root))) &&
+               set_new(d, name_PATH_INFO, decode_path(m, rest));
+    }
+    buf_clear(&m->scratch);
+    text_unquote(path, &m->scratch);
+    path = buf_slice(&m->scratch);
+    size_t length = m->root.len;
+    if (path.len >= length && memcmp(path.ptr, m->root.ptr, length) == 0 &&
+        (path.len == length || path.ptr[length] == '/'))
+        path = slice_of(path.ptr + length, path.len - length);
+    return set_new(d, name_PATH_INFO, text_new(path));
+}
+
+/* PATH_INFO is decoded once, QUERY_STRING and the whole stay as they came. */
+static bool
+set_target(struct environ_maker *m, PyObject *d, const struct frame_request *f)
+{
+    struct slice target = f->target, path = target, query = {"", 0};
     const char *mark = memchr(target.ptr, '?', target.len);
-    struct slice path = target, query = {"", 0};
 
     if (mark != NULL) {
         path.len = (size_t)(mark - target.ptr);
@@ -177,16 +201,17 @@ static bool set_target(struct environ_maker *m, PyObject *d, struct slice target
     }
     py_own PyObject *whole = memo_text(&m->target, target);
     if (whole == NULL || PyDict_SetItem(d, name_REQUEST_URI, whole) < 0 ||
-        PyDict_SetItem(d, name_RAW_URI, whole) < 0)
+        PyDict_SetItem(d, name_RAW_URI, whole) < 0 ||
+        !set_new(d, name_QUERY_STRING,
+                 query.len == 0 ? Py_NewRef(name_empty) : memo_text(&m->query, query)))
         return false;
+    if (f->root > 0 || m->root.len > 0)
+        return set_mounted(m, d, path, f->root);
     bool is_plain = memchr(path.ptr, '%', path.len) == NULL;
-    PyObject *decoded = !is_plain      ? decode_path(m, path)
-                        : mark == NULL ? Py_NewRef(whole)
-                                       : memo_text(&m->path, path);
-    return set_new(d, name_PATH_INFO, decoded) &&
-           set_new(d, name_QUERY_STRING,
-                   query.len == 0 ? Py_NewRef(name_empty)
-                                  : memo_text(&m->query, query));
+    return set_new(d, name_PATH_INFO,
+                   !is_plain      ? decode_path(m, path)
+                   : mark == NULL ? Py_NewRef(whole)
+                                  : memo_text(&m->path, path));
 }
 
 static PyObject *decode_path(struct environ_maker *m, struct slice path)

@@ -13,6 +13,7 @@
 
 struct environ_options {
     bool is_multithread, is_multiprocess;
+    const char *root_path; /* outlives the maker; NULL or empty: none */
 };
 
 struct environ_maker;

@@ -60,7 +60,9 @@ static struct crew *make_crew(const struct app_options *o, PyObject *app)
 {
     int64_t most = o->threads_max > o->threads ? o->threads_max : o->threads;
     struct crew_options options = {
-        .environ = {.is_multithread = most > 1, .is_multiprocess = o->processes > 1},
+        .environ = {.is_multithread = most > 1,
+                    .is_multiprocess = o->processes > 1,
+                    .root_path = o->root_path},
         .threads = (uint32_t)o->threads,
         .max_requests = warden_pick_limit(o),
         .on_served_out = warden_served_out,

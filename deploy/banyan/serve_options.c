@@ -68,7 +68,8 @@ static const struct option_row ROWS[] = {
     {"lifespan", 0, OPTION_TEXT, ROW(lifespan), "WHEN", "auto", 0, 0, NULL,
      "ASGI: tell the application of start and end: on, off, or auto: unless it raises"},
     {"root-path", 0, OPTION_TEXT, ROW(root_path), "PATH", "", 0, 0, NULL,
-     "ASGI: the scope's root_path: where the application is mounted"},
+     "where the application is mounted: SCRIPT_NAME, which is taken off PATH_INFO; "
+     "root_path of ASGI, whose path keeps it"},
     {"timeout", 0, OPTION_SECONDS, ROW(timeout_s), "SECONDS", "30", 0, 86400, NULL,
      "a request that runs longer gets an exception, then its process is replaced; "
      "0: never"},

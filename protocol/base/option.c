@@ -277,7 +277,7 @@ static enum err read_argv(struct parse *p, int argc, char **argv, int *ret_rest)
 
 /* ---- values ---- */
 
-static bool parse_flag(const char *text, bool *ret_value)
+bool option_parse_flag(const char *text, bool *ret_value)
 {
     static const char *const YES[] = {"yes", "true", "on", "1"};
     static const char *const NO[] = {"no", "false", "off", "0"};
@@ -473,7 +473,7 @@ set_value(struct parse *p, size_t index, const char *text, enum source source)
 
     switch (row->type) {
     case OPTION_FLAG:
-        ok = parse_flag(text, at);
+        ok = option_parse_flag(text, at);
         break;
     case OPTION_TEXT:
         *(const char **)at = text;

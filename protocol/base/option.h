@@ -90,4 +90,7 @@ void option_print(const struct option_row *row, const void *options, struct buf 
 /* Usage, every row with default and environment name. */
 void option_help(const struct option_table *table, FILE *to);
 
+/* yes, true, on, 1 and their opposites, in any case. False: none of them. */
+MUST_CHECK bool option_parse_flag(const char *text, bool *ret_value);
+
 #endif

@@ -163,6 +163,7 @@ are_routes_equal(const struct config *from, const struct config *to, size_t i)
 {
     const struct route *a = &from->routes[i], *b = &to->routes[i];
     return strcmp(a->host, b->host) == 0 && strcmp(a->prefix, b->prefix) == 0 &&
+           a->strips == b->strips &&
            strcmp(from->pools[a->target].site.name, to->pools[b->target].site.name) ==
                0;
 }

@@ -348,6 +348,14 @@ static void read_route(struct reader *r, size_t n)
         is_good = false;
     }
     buf_fini(&message);
+    const char *strips = from->strip_prefix;
+    if (strips != NULL && !option_parse_flag(strips, &route.strips))
+        COMPLAIN(r, "routes[%zu].strip-prefix", (n),
+                 "strip-prefix: \"%s\" is not accepted; expected yes or no", strips);
+    else if (route.strips && is_good && route.prefix[0] == '\0')
+        COMPLAIN(r, "routes[%zu].strip-prefix", (n),
+                 "strip-prefix: there is nothing to strip; expected a path such as "
+                 "/app in this route");
     const struct config_pool *pool = config_find_pool(r->config, from->pool);
     if (pool == NULL)
         COMPLAIN(r, "routes[%zu].pool", (n),

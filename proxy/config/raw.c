@@ -67,6 +67,7 @@ static const cyaml_schema_field_t pool_option_field =
 static const cyaml_schema_field_t route_fields[] = {
     TEXT("host", struct raw_route, host),
     TEXT("path", struct raw_route, path),
+    TEXT("strip-prefix", struct raw_route, strip_prefix),
     NEEDED("pool", struct raw_route, pool),
     CYAML_FIELD_END,
 };

@@ -36,7 +36,7 @@ struct raw_pool {
 };
 
 struct raw_route {
-    char *host, *path, *pool;
+    char *host, *path, *pool, *strip_prefix;
 };
 
 struct raw_values {

@@ -43,7 +43,9 @@ static void check_headers(const msgpack_object *o, struct header_list list)
     ASSERT(at == o->via.array.size);
 }
 
-static void check_request(const msgpack_object *field, const struct frame_request *r)
+static void check_request(const msgpack_object *field,
+                          uint32_t fields,
+                          const struct frame_request *r)
 {
     check_uint(&field[2], r->flags);
     check_text(&field[3], r->method);
@@ -65,6 +67,9 @@ static void check_request(const msgpack_object *field, const struct frame_reques
     check_uint(&field[13], r->deadline_us);
     check_uint(&field[14], r->queued_us);
     check_text(&field[15], r->id);
+    if (fields > 16)
+        check_uint(&field[16], r->root);
+    ASSERT(r->root <= r->target.len && (fields > 16 || r->root == 0));
 }
 
 static void check_response(const msgpack_object *field, const struct frame_response *r)
@@ -86,7 +91,7 @@ static void check_fields(const msgpack_object *o, const struct frame *f)
     check_uint(&field[1], frame_kind_is_link(f->kind) ? f->epoch : f->stream);
     switch (f->kind) {
     case FRAME_REQUEST:
-        check_request(field, &f->request);
+        check_request(field, o->via.array.size, &f->request);
         break;
     case FRAME_RESPONSE:
     case FRAME_HEAD:

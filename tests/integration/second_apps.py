@@ -391,8 +391,8 @@ def wsgi(name):
 def run_wsgi(application, stream):
     environ = {
         "REQUEST_METHOD": stream.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": urllib.parse.unquote(stream.path, "latin-1"),
+        "SCRIPT_NAME": urllib.parse.unquote(stream.root, "latin-1"),
+        "PATH_INFO": urllib.parse.unquote(stream.rest, "latin-1"),
         "QUERY_STRING": stream.target.partition("?")[2],
         "SERVER_NAME": stream.server[0],
         "SERVER_PORT": str(stream.server[1]),

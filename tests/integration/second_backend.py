@@ -67,7 +67,7 @@ class Backend:
         self.slots = options.slots
         self.grant = options.grant or options.slots
         self.window = options.window
-        self.interface = options.interface
+        self.interface, self.pool = options.interface, options.pool
         self.features = ["inform"] + (["websocket"] if options.websocket else [])
         self.instance = random.getrandbits(63)
         self.page = Page(options.page, self.instance) if options.page else None
@@ -200,7 +200,7 @@ class Backend:
         window = limits.get(b"window", 262144)
         peer = Peer(identity, epoch, window, features, clock_us, slot)
         self.peers[identity] = peer
-        about = {"slots": self.most, "pid": os.getpid(), "interface": self.interface}
+        about = {"slots": self.most, "pid": os.getpid(), "interface": self.interface, "pool": self.pool}
         if self.page:
             about |= {"page": self.page.path, "page_slot": slot}
         limits = {"window": self.window, "inline": MAX_INLINE}
@@ -390,6 +390,7 @@ def main():
     parser.add_argument("--grant", type=int, help="requests of a link; default: slots")
     parser.add_argument("--window", type=int, default=262144)
     parser.add_argument("--interface", default="wsgi")
+    parser.add_argument("--pool", default="default")
     parser.add_argument("--page", help="path of the shared page")
     parser.add_argument("--websocket", action="store_true", help="announce the feature")
     parser.add_argument("--wsgi", metavar="MODULE:APP")

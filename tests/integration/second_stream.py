@@ -156,6 +156,10 @@ class Stream:
         self.headers = unpack_headers(headers)
         self.deadline = deadline and deadline + peer.offset
         self.path, _, query = self.target.partition("?")
+        root = fields[16] if len(fields) > 16 else 0
+        if self.path[root : root + 1] not in ("", "/") or root > len(self.path):
+            raise Malformed("BAD_FRAME")
+        self.root, self.rest = self.path[:root], self.path[root:]
         self.query = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
 
         self.is_running = self.is_cancelled = self.is_finished = False

@@ -176,7 +176,7 @@ def test_the_access_log_names_the_pool(served):
 
 def test_the_example_is_good():
     code, said = check(ROOT / "deploy" / "examples" / "proxy.yaml")
-    assert (code, said.count("is good: pools 2, app servers 3, routes 4")) == (0, 1)
+    assert (code, said.count("is good: pools 2, app servers 3, routes 5")) == (0, 1)
 
 
 def test_check_says_every_mistake_with_its_place(tmp_path):

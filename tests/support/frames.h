@@ -166,7 +166,7 @@ static inline bool requests_equal(const struct frame_request *a,
            a->server_port == b->server_port && headers_equal(a->headers, b->headers) &&
            a->body_form == b->body_form && slice_eq(a->body, b->body) &&
            a->body_length == b->body_length && a->deadline_us == b->deadline_us &&
-           a->queued_us == b->queued_us && slice_eq(a->id, b->id);
+           a->queued_us == b->queued_us && slice_eq(a->id, b->id) && a->root == b->root;
 }
 
 static inline bool stream_frames_equal(const struct frame *a, const struct frame *b)

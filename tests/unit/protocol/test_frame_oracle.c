@@ -85,6 +85,10 @@ static void draw_request(struct frame_request *r, struct header_list headers)
                                 .deadline_us = draw_uint(UINT64_MAX),
                                 .queued_us = draw_uint(UINT64_MAX),
                                 .id = slice_of("0123456789abcdef", draw() % 17)};
+    if (draw() % 4 == 0) {
+        r->target = SLICE("/shop/cart");
+        r->root = draw() % 2 == 0 ? 5 : 10;
+    }
     if (r->body_form == BODY_INLINE) {
         r->body = draw_text(FRAME_MAX_INLINE_BODY);
         r->body_length = r->body.len;
@@ -287,7 +291,7 @@ static void pack_request_with_oracle(msgpack_packer *p, const struct frame *f)
     struct header_list it = r->headers;
     struct header h;
 
-    msgpack_pack_array(p, 16);
+    msgpack_pack_array(p, r->root == 0 ? 16 : 17);
     msgpack_pack_uint8(p, FRAME_REQUEST);
     msgpack_pack_uint32(p, f->stream);
     msgpack_pack_uint32(p, r->flags);
@@ -319,6 +323,8 @@ static void pack_request_with_oracle(msgpack_packer *p, const struct frame *f)
     msgpack_pack_uint64(p, r->deadline_us);
     msgpack_pack_uint64(p, r->queued_us);
     msgpack_pack_str_with_body(p, r->id.ptr, r->id.len);
+    if (r->root != 0)
+        msgpack_pack_uint32(p, r->root);
 }
 
 static void requests_the_oracle_packs_are_read(void **state)

@@ -33,8 +33,9 @@ check(const struct route *all, size_t count, const struct find *finds, size_t n)
 {
     struct routes *routes = routes_new(all, count);
     for (size_t i = 0; i < n; i++) {
-        uint32_t got =
-            routes_find(routes, slice_from(finds[i].host), slice_from(finds[i].path));
+        uint32_t root, got = routes_find(routes, slice_from(finds[i].host),
+                                         slice_from(finds[i].path), &root);
+        assert_int_equal(root, 0);
         if (got != finds[i].want)
             fail_msg("%s%s leads to %u instead of %u", finds[i].host, finds[i].path,
                      got, finds[i].want);
@@ -178,7 +179,36 @@ static void many_routes_are_found_like_few(void **state)
                 longest = length;
             }
         }
-        assert_int_equal(routes_find(routes, SLICE("h"), slice_from(path)), want);
+        uint32_t root;
+        assert_int_equal(routes_find(routes, SLICE("h"), slice_from(path), &root),
+                         want);
+    }
+    routes_free(&routes);
+}
+
+static void a_route_that_strips_says_how_much(void **state)
+{
+    (void)state;
+    struct route all[] = {route(NULL, "/", 0), route(NULL, "/app", 1),
+                          route(NULL, "/app/kept", 2), route(NULL, "/\xc3\xa9", 3)};
+    static const struct {
+        const char *path;
+        uint32_t target, root;
+    } finds[] = {
+        {"/", 0, 0},           {"/app", 1, 4},     {"/app/", 1, 4},
+        {"/app?a=/app", 1, 4}, {"/%61pp/x", 1, 6}, {"/%61%70%70", 1, 10},
+        {"/app%2Fx", 0, 0},    {"/apps", 0, 0},    {"/app/kept/x", 2, 0},
+        {"/%C3%A9/x", 3, 7},   {"/\xc3%a9", 3, 5},
+    };
+    all[1].strips = all[3].strips = true;
+    struct routes *routes = routes_new(all, sizeof all / sizeof all[0]);
+    for (size_t i = 0; i < sizeof finds / sizeof finds[0]; i++) {
+        uint32_t root = 99;
+        assert_int_equal(
+            routes_find(routes, SLICE("h"), slice_from(finds[i].path), &root),
+            finds[i].target);
+        if (root != finds[i].root)
+            fail_msg("%s: %u", finds[i].path, root);
     }
     routes_free(&routes);
 }
@@ -216,6 +246,7 @@ int main(void)
         cmocka_unit_test(the_most_specific_host_with_the_path_decides),
         cmocka_unit_test(a_long_name_or_path_is_just_another_one),
         cmocka_unit_test(many_routes_are_found_like_few),
+        cmocka_unit_test(a_route_that_strips_says_how_much),
         cmocka_unit_test(what_is_no_host_or_path_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

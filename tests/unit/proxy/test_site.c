@@ -59,13 +59,14 @@ static struct site *add(struct sites *all, const char *name, struct pool *pool)
 static void without_routes_everything_goes_to_the_first(void **state)
 {
     (void)state;
+    uint32_t root;
     struct pool web = {.up = 1};
     struct sites *all = sites_new();
     struct site *site = add(all, "web", &web);
     struct routes *none = NULL;
     sites_route(all, &none, &site, 1);
-    assert_ptr_equal(sites_choose(all, SLICE("a.org"), SLICE("/")), site);
-    assert_ptr_equal(sites_choose(all, SLICE(""), SLICE("*")), site);
+    assert_ptr_equal(sites_choose(all, SLICE("a.org"), SLICE("/"), &root), site);
+    assert_ptr_equal(sites_choose(all, SLICE(""), SLICE("*"), &root), site);
     assert_ptr_equal(sites_find(all, "web"), site);
     assert_null(sites_find(all, "we"));
     sites_free(&all);
@@ -80,12 +81,15 @@ static void routes_lead_to_their_pools_or_nowhere(void **state)
     struct site *targets[] = {add(all, "web", &web), add(all, "api", &api)};
     const struct route list[] = {{.host = "a.org", .prefix = "", .target = 0},
                                  {.host = "", .prefix = "/api", .target = 1}};
+    uint32_t root;
     struct routes *routes = routes_new(list, 2);
     sites_route(all, &routes, targets, 2);
     assert_null(routes);
-    assert_ptr_equal(sites_choose(all, SLICE("a.org"), SLICE("/api")), targets[0]);
-    assert_ptr_equal(sites_choose(all, SLICE("b.org"), SLICE("/api")), targets[1]);
-    assert_null(sites_choose(all, SLICE("b.org"), SLICE("/")));
+    assert_ptr_equal(sites_choose(all, SLICE("a.org"), SLICE("/api"), &root),
+                     targets[0]);
+    assert_ptr_equal(sites_choose(all, SLICE("b.org"), SLICE("/api"), &root),
+                     targets[1]);
+    assert_null(sites_choose(all, SLICE("b.org"), SLICE("/"), &root));
     assert_int_not_equal(targets[0]->request_line, targets[1]->request_line);
     assert_ptr_equal(sites_first(all), targets[0]);
     assert_ptr_equal(sites_next(all, targets[0]), targets[1]);

@@ -67,6 +67,25 @@ static void has_all_that_the_specification_names(void **state)
     scope_maker_free(&m);
 }
 
+static void path_keeps_what_the_application_is_mounted_at(void **state)
+{
+    (void)state;
+    py_own PyObject *namespace = python_run("");
+    struct scope_maker *m = make("/other");
+    struct request r;
+    fake_request_init(&r);
+    r.frame.target = SLICE("/s%68op/c%C3%A9?x");
+    r.frame.root = 7;
+    scope_into(namespace, m, &r);
+    assert_eval(namespace, "ascii((s['root_path'], s['path'], s['raw_path']))",
+                "('/shop', '/shop/c\\xe9', b'/s%68op/c%C3%A9')");
+    r.frame.root = 0;
+    scope_into(namespace, m, &r);
+    assert_eval(namespace, "s['root_path']", "/other");
+    fake_request_fini(&r);
+    scope_maker_free(&m);
+}
+
 static void what_differs_from_the_usual(void **state)
 {
     (void)state;
@@ -151,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(has_all_that_the_specification_names),
+        cmocka_unit_test(path_keeps_what_the_application_is_mounted_at),
         cmocka_unit_test(what_differs_from_the_usual),
         cmocka_unit_test(websockets_have_their_own_keys),
         cmocka_unit_test(nothing_of_a_scope_is_in_the_next),

@@ -15,14 +15,19 @@
 #include "tests/support/fake_request.h"
 #include "tests/support/python.h"
 
-static struct environ_maker *make_maker(void)
+static struct environ_maker *make_maker_at(const char *root_path)
 {
-    struct environ_options options = {.is_multithread = true};
+    struct environ_options options = {.is_multithread = true, .root_path = root_path};
 
     assert_true(call_init());
     struct environ_maker *m = environ_maker_new(&options);
     assert_non_null(m);
     return m;
+}
+
+static struct environ_maker *make_maker(void)
+{
+    return make_maker_at(NULL);
 }
 
 /* `expression` over the environ `e` of this request. */
@@ -216,6 +221,50 @@ static void says_the_length_of_a_gathered_body(void **state)
     environ_maker_free(&m);
 }
 
+static void a_mounted_application_sees_where_it_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *root_path, *target;
+        uint32_t root;
+        const char *want; /* SCRIPT_NAME, PATH_INFO, QUERY_STRING */
+    } rows[] = {
+        /* what the edge's route takes off */
+        {NULL, "/shop/cart?a=/b", 5, "('/shop', '/cart', 'a=/b')"},
+        {NULL, "/shop", 5, "('/shop', '', '')"},
+        {NULL, "/shop/", 5, "('/shop', '/', '')"},
+        {NULL, "/s%68op/c%2Fd", 7, "('/shop', '/c/d', '')"},
+        {NULL, "/%C3%A9/x", 7, "('/\xc3\x83\xc2\xa9', '/x', '')"},
+        {"/other", "/shop/cart", 5, "('/shop', '/cart', '')"},
+        /* --root-path, taken off already or not */
+        {"/shop", "/shop/cart?x", 0, "('/shop', '/cart', 'x')"},
+        {"/shop", "/s%68op", 0, "('/shop', '', '')"},
+        {"/shop", "/cart", 0, "('/shop', '/cart', '')"},
+        {"/shop", "/shopping", 0, "('/shop', '/shopping', '')"},
+        {"", "/cart", 0, "('', '/cart', '')"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct environ_maker *m = make_maker_at(rows[i].root_path);
+        struct request r;
+        fake_request_init(&r);
+        r.frame.target = slice_from(rows[i].target);
+        r.frame.root = rows[i].root;
+        expect(m, &r, "e['SCRIPT_NAME'], e['PATH_INFO'], e['QUERY_STRING']",
+               rows[i].want);
+        char whole[64];
+        (void)snprintf(whole, sizeof whole, "%s", rows[i].target);
+        expect(m, &r, "e['REQUEST_URI']", whole);
+        /* The next one is not mounted there. */
+        r.frame.target = SLICE("/plain");
+        r.frame.root = 0;
+        expect(m, &r, "e['PATH_INFO']", "/plain");
+        expect(m, &r, "e['SCRIPT_NAME']",
+               rows[i].root_path == NULL ? "" : rows[i].root_path);
+        fake_request_fini(&r);
+        environ_maker_free(&m);
+    }
+}
+
 static void tells_how_long_the_request_waited(void **state)
 {
     (void)state;
@@ -264,6 +313,7 @@ int main(void)
         cmocka_unit_test(knows_the_server_by_the_name_the_client_used),
         cmocka_unit_test(one_request_leaves_nothing_in_the_next),
         cmocka_unit_test(says_the_length_of_a_gathered_body),
+        cmocka_unit_test(a_mounted_application_sees_where_it_is),
         cmocka_unit_test(tells_how_long_the_request_waited),
         cmocka_unit_test(takes_more_unknown_names_than_it_remembers),
     };

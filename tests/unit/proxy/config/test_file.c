@@ -89,7 +89,7 @@ static void pools_and_routes_are_as_they_say(void **state)
                             "  sticky-same-site: Strict\n"
                             "routes:\n"
                             "- {host: WWW.a.org, pool: web}\n"
-                            "- {path: /api/, pool: api}\n",
+                            "- {path: /api/, pool: api, strip-prefix: Yes}\n",
                             NULL, &said);
     assert_non_null(c);
     assert_int_equal(c->pool_count, 2);
@@ -118,6 +118,7 @@ static void pools_and_routes_are_as_they_say(void **state)
     assert_int_equal(c->route_count, 2);
     assert_string_equal(c->routes[0].host, "www.a.org");
     assert_string_equal(c->routes[1].prefix, "/api");
+    assert_true(c->routes[1].strips && !c->routes[0].strips);
     assert_int_equal(c->routes[1].target, 1);
     config_free(&c);
     buf_fini(&said);
@@ -184,6 +185,11 @@ static void mistakes_name_their_place_and_what_is_expected(void **state)
          NULL,
          {":2:10: pool: no pool is called \"b\"", ":3:10: host: \"a:1\" is no host",
           ":3:23: path: \"x\" is no path"}},
+        {"routes:\n- {path: /a, pool: web, strip-prefix: maybe}\n"
+         "- {pool: web, strip-prefix: yes}\n" ONE_POOL,
+         NULL,
+         {":2:39: strip-prefix: \"maybe\" is not accepted; expected yes or no",
+          ":3:29: strip-prefix: there is nothing to strip"}},
         {"routes:\n- {pool: web}\n- {host: '*', path: /, pool: web}\n" ONE_POOL,
          NULL,
          {":3:3: host * with path / has a route already: number 1 of the list"}},
