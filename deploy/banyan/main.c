@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The `banyan` command: what this program does itself stands in the table; every other
- * word is a proxy's to understand. */
+ * The `banyan` command: what this program does itself (commands.c), or what a proxy
+ * understands (admin.c). */
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -8,19 +8,10 @@
 #include <unistd.h>
 
 #include "deploy/banyan/admin.h"
+#include "deploy/banyan/commands.h"
 #include "deploy/banyan/ping.h"
-#include "deploy/banyan/serve.h"
-#include "deploy/banyan/top.h"
 
 enum { EXIT_USAGE = 2 };
-
-static const struct {
-    const char *name, *help;
-    int (*run)(int argc, char **argv); /* argv[0] is the verb */
-} VERBS[] = {
-    {"serve", "serve a Python web application on this machine", serve_main},
-    {"top", "pools and app servers of running proxies, live", top_main},
-};
 
 static void keep_standard_descriptors(void);
 static int print_help(FILE *to);
@@ -42,9 +33,9 @@ int main(int argc, char **argv)
         (void)printf("banyan %s\n", BANYAN_VERSION);
         return 0;
     }
-    for (size_t i = 0; i < sizeof VERBS / sizeof VERBS[0]; i++) {
-        if (strcmp(word, VERBS[i].name) == 0)
-            return VERBS[i].run(argc - 1, argv + 1);
+    for (size_t i = 0; i < command_count; i++) {
+        if (strcmp(word, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
     }
     if (argc == 3 && strcmp(word, "ping") == 0 && ping_is_endpoint(argv[2]))
         return ping_endpoint(argv[2]);
@@ -70,9 +61,9 @@ static int print_help(FILE *to)
             "       banyan [--proxy ADDRESS]... [--json] [--timeout SECONDS] VERB ...\n"
             "       banyan ping ENDPOINT\n"
             "       banyan --help | --version\n\nCommands:\n");
-    for (size_t i = 0; i < sizeof VERBS / sizeof VERBS[0]; i++)
-        (void)fprintf(to, "  %-8s %s (banyan %s --help)\n", VERBS[i].name,
-                      VERBS[i].help, VERBS[i].name);
+    for (size_t i = 0; i < command_count; i++)
+        (void)fprintf(to, "  %-10s %s (banyan %s --help)\n", commands[i].name,
+                      commands[i].help, commands[i].name);
     (void)fprintf(to, "  %-8s %s\n", "ping",
                   "ENDPOINT: is an app server there? tcp://HOST:PORT or ipc:///path");
     (void)fprintf(

@@ -45,7 +45,7 @@ static const struct option_row ROWS[] = {
     {"help", 'h', OPTION_FLAG, ROW(help), NULL, NULL, 0, 0, NULL, "this text"},
 };
 /* clang-format on */
-static const struct option_table TABLE = {
+const struct option_table top_option_table = {
     .program = "banyan top",
     .synopsis = "[OPTIONS]",
     .summary =
@@ -274,10 +274,10 @@ static int read_options(struct top *top, int argc, char **argv, struct buf *mess
 {
     struct top_options *o = &top->options;
     int rest;
-    if (option_parse(&TABLE, argc, argv, o, &rest, message) != ERR_NONE)
+    if (option_parse(&top_option_table, argc, argv, o, &rest, message) != ERR_NONE)
         return fail(message, EXIT_USAGE);
     if (o->help) {
-        option_help(&TABLE, stdout);
+        option_help(&top_option_table, stdout);
         return 0;
     }
     unsigned column = top_column_find(TOP_BACKENDS, o->sort);

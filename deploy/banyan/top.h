@@ -4,6 +4,10 @@
 #ifndef BANYAN_TOP_H
 #define BANYAN_TOP_H
 
+#include "protocol/base/option.h"
+
+extern const struct option_table top_option_table;
+
 int top_main(int argc, char **argv);
 
 #endif

@@ -51,6 +51,8 @@ INCLUDES = [
     (r"appserver/main\.c", [r"protocol/base/", r"appserver/"]),
     (r"appserver/(herald|options)", [r"protocol/", r"appserver/[a-z_]+\.h"]),
     (r"appserver/", [r"protocol/base/", r"appserver/[a-z_]+\.h"]),
+    # The table of verbs, and nothing else of the proxy.
+    (r"deploy/banyan/completion\.c", [r"protocol/", r"deploy/", r"proxy/admin/verbs\.def"]),
     (r"deploy/", [r"protocol/", r"deploy/"]),
     (r"tests/", [r""]),
 ]
@@ -69,7 +71,7 @@ LIBRARIES = [
     (r"openssl/", r"proxy/http/ws_handshake|tests/"),
     (r"cyaml\.h$", r"proxy/config/raw|tests/"),
     (r"^yaml\.h$", r"proxy/config/marks|tests/"),
-    (r"jansson\.h$", r"deploy/banyan/top_table|tests/"),
+    (r"jansson\.h$", r"deploy/banyan/(top_table|completion)\.|tests/"),
     (r"curses\.h$", r"deploy/banyan/top_screen|tests/"),
     (r"systemd/", r"proxy/inherited|protocol/base/notify|tests/"),
     (r"cmocka\.h$", r"tests/"),
@@ -87,6 +89,7 @@ TESTED_BY = {
     r"appserver/core/(inbox|reader|watch)\.c": "tests/unit/appserver/core",
     r"deploy/banyan/(admin|talk)\.c": "tests/integration/test_admin.py",
     r"deploy/banyan/channel\.c": "tests/integration/test_remote.py",
+    r"deploy/banyan/(commands|completion)\.c": "tests/integration/test_completion.py",
     r"deploy/banyan/(top|top_screen)\.c": "tests/integration/test_top.py",
     r"proxy/admin/verbs\.c": "tests/unit/proxy/admin/test_command.c",
     r"proxy/admin/(admin|change|client|config|diff|edit|listen|metrics|metrics_page|operation|pause|register|remote|run|server|show|show_backends|show_clients|wait)\.c": (

@@ -16,6 +16,7 @@ add_unit_test(deploy/banyan/test_child LIBS banyan_command)
 add_unit_test(deploy/banyan/test_rundir LIBS banyan_command)
 add_unit_test(deploy/banyan/test_ping LIBS banyan_command)
 add_unit_test(deploy/banyan/test_proxies LIBS banyan_command)
+add_unit_test(deploy/banyan/test_completion_words LIBS banyan_command)
 add_unit_test(deploy/banyan/test_top_table LIBS banyan_command)
 if(BUILD_APPSERVER)
   add_unit_test(deploy/banyan/test_serve_options

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT
+ * The table itself. */
+#include "deploy/banyan/commands.h"
+
+#include "deploy/banyan/completion.h"
+#include "deploy/banyan/serve.h"
+#include "deploy/banyan/serve_options.h"
+#include "deploy/banyan/top.h"
+
+const struct command commands[] = {
+    {"serve", "serve a Python web application on this machine", serve_main,
+     &serve_option_table},
+    {"top", "pools and app servers of running proxies, live", top_main,
+     &top_option_table},
+    {"completion", "print what bash or zsh needs to complete all this", completion_main,
+     NULL},
+};
+const size_t command_count = sizeof commands / sizeof commands[0];

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT
+ * The scripts know nothing: they hand over the line up to the cursor, and get a
+ * candidate a line, with a TAB and what it means; ":files" for names of files. Verbs
+ * are those of the table that the proxy of this version has; names of app servers,
+ * pools and so on are asked of the proxy that runs, quickly or not at all. */
+#include "deploy/banyan/completion.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "deploy/banyan/channel.h"
+#include "deploy/banyan/commands.h"
+#include "deploy/banyan/completion_words.h"
+#include "deploy/banyan/proxies.h"
+#include "deploy/banyan/talk.h"
+#include "protocol/base/mem.h"
+
+enum { EXIT_USAGE = 2, MOST_WORDS = 64, PATIENCE_US = 500 * 1000 };
+
+static const struct completion_row VERBS[] = {
+#define VERB(words, role, effect, least, most, keys, arguments, help, function)        \
+    {words, arguments, help},
+#include "proxy/admin/verbs.def"
+#undef VERB
+};
+
+/* Before a verb, or behind it. */
+static const struct {
+    const char *name, *help;
+    bool has_value, is_file;
+} OPTIONS[] = {
+    {"--proxy", "control endpoint of a proxy; repeatable", true, true},
+    {"--json", "answer in JSON", false, false},
+    {"--timeout", "seconds to wait for at most", true, false},
+    {"--ephemeral", "leave the change out of the state file", false, false},
+};
+enum { OPTION_COUNT_OF = sizeof OPTIONS / sizeof OPTIONS[0] };
+
+/* Where a proxy has the names. */
+static const struct {
+    const char *line, *table, *key, *help;
+} SOURCES[] = {
+    [COMPLETE_BACKENDS] = {"--json show backends", "backends", "backend", "health"},
+    [COMPLETE_POOLS] = {"--json show pools", "pools", "pool", "state"},
+    [COMPLETE_REQUESTS] = {"--json show requests", "requests", "id", "target"},
+    [COMPLETE_CLIENTS] = {"--json show clients", "clients", "id", "address"},
+    [COMPLETE_KEYS] = {"--json show config", "config", "key", "value"},
+    [COMPLETE_SETTINGS] = {"--json show config", "config", "key", "value"},
+};
+
+struct line {
+    struct slice words[MOST_WORDS]; /* behind the program, without options */
+    size_t count;
+    struct slice current; /* what stands at the cursor; may be empty */
+    struct slice option;  /* whose value that is; empty: of none */
+    struct proxies proxies;
+    struct buf said; /* candidates, each with a line's end before and behind it */
+};
+
+/* ---- the line ---- */
+
+static int find_option(struct slice word)
+{
+    for (int i = 0; i < OPTION_COUNT_OF; i++)
+        if (slice_eq(word, slice_from(OPTIONS[i].name)))
+            return i;
+    return -1;
+}
+
+static void name_proxy(struct line *l, struct slice address)
+{
+    own(mem) char *text = mem_printf("%.*s", SLICE_FMT(address));
+    (void)!proxies_add(&l->proxies, text);
+}
+
+/* "--proxy=PATH" and "--proxy PATH" alike. */
+static void take_word(struct line *l, struct slice word)
+{
+    static const char joined[] = "--proxy=";
+    size_t length = sizeof joined - 1;
+    if (l->option.len > 0) {
+        if (slice_eq(l->option, SLICE("--proxy")))
+            name_proxy(l, word);
+        l->option = (struct slice){0};
+        return;
+    }
+    int option = l->count > 0 && l->words[0].len == 0 ? -1 : find_option(word);
+    if (option >= 0 && OPTIONS[option].has_value)
+        l->option = word;
+    if (word.len > length && memcmp(word.ptr, joined, length) == 0)
+        name_proxy(l, slice_of(word.ptr + length, word.len - length));
+    bool is_option = word.len > 1 && memcmp(word.ptr, "--", 2) == 0;
+    if (!is_option && l->count < MOST_WORDS)
+        l->words[l->count++] = word;
+}
+
+/* The last word is at the cursor, the first one the program. */
+static void read_line(struct line *l, const char *text)
+{
+    bool is_first = true;
+    for (;;) {
+        text += strspn(text, " \t");
+        size_t length = strcspn(text, " \t");
+        if (text[length] == '\0') {
+            l->current = slice_of(text, length);
+            return;
+        }
+        if (!is_first)
+            take_word(l, slice_of(text, length));
+        is_first = false;
+        text += length;
+    }
+}
+
+/* ---- candidates ---- */
+
+static void say(struct line *l, struct slice text, const char *end, const char *help)
+{
+    struct slice now = l->current;
+    own(mem) char *whole = mem_printf("\n%.*s%s\t", SLICE_FMT(text), end);
+    size_t length = strlen(whole);
+    bool is_said =
+        length - 2 == now.len && whole[length - 2] == '='; /* a value comes */
+    if (is_said || length - 2 < now.len || memcmp(whole + 1, now.ptr, now.len) != 0 ||
+        memmem(buf_slice(&l->said).ptr, buf_len(&l->said), whole, length) != NULL)
+        return;
+    buf_addf(&l->said, "%s%s", whole, help == NULL ? "" : help);
+}
+
+static void on_word(void *owner, struct slice text, const char *help)
+{
+    say(owner, text, "", help);
+}
+
+/* What the first of the proxies says in time. */
+static json_t *ask(struct line *l, const char *text)
+{
+    struct talk talk;
+    struct buf message;
+    json_t *answer = NULL;
+    buf_init(&message, 0);
+    if (proxies_find(&l->proxies, &message)) {
+        talk_begin(&talk, l->proxies.addresses[0], slice_from(text));
+        talks_listen(&talk, 1, PATIENCE_US, PATIENCE_US);
+        struct slice out = buf_slice(&talk.out);
+        if (talk.code == TALK_DONE && out.len > 0)
+            answer = json_loadb(out.ptr, out.len, 0, NULL);
+        talk_fini(&talk);
+    }
+    buf_fini(&message);
+    return answer;
+}
+
+static void on_kind(void *owner, enum completion_kind kind)
+{
+    struct line *l = owner;
+    if (kind == COMPLETE_FILES) {
+        buf_addf(&l->said, "\n:files\t");
+        return;
+    }
+    json_t *answer = ask(l, SOURCES[kind].line);
+    const json_t *rows = json_object_get(answer, SOURCES[kind].table);
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        const char *name = json_string_value(json_object_get(row, SOURCES[kind].key));
+        const char *help = json_string_value(json_object_get(row, SOURCES[kind].help));
+        const char *can = json_string_value(json_object_get(row, "changeable"));
+        bool is_setting = kind == COMPLETE_SETTINGS;
+        if (name != NULL && (!is_setting || (can != NULL && strcmp(can, "yes") == 0)))
+            say(l, slice_from(name), is_setting ? "=" : "", help);
+    }
+    json_decref(answer);
+}
+
+/* ---- what may stand there ---- */
+
+static bool is_option(const struct line *l)
+{
+    return l->current.len > 0 && l->current.ptr[0] == '-';
+}
+
+static const struct command *find_command(const struct line *l)
+{
+    for (size_t i = 0; l->count > 0 && i < command_count; i++)
+        if (slice_eq(l->words[0], slice_from(commands[i].name)))
+            return &commands[i];
+    return NULL;
+}
+
+static void complete_command(struct line *l, const struct command *command)
+{
+    const struct option_table *table = command->options;
+    if (table == NULL) {
+        say(l, SLICE("bash"), "", command->help);
+        say(l, SLICE("zsh"), "", command->help);
+    } else if (!is_option(l)) {
+        on_kind(l, COMPLETE_FILES);
+    }
+    for (size_t i = 0; table != NULL && is_option(l) && i < table->row_count; i++) {
+        own(mem) char *name = mem_printf("--%s", table->rows[i].name);
+        say(l, slice_from(name), "", table->rows[i].help);
+    }
+}
+
+static void complete_verb(struct line *l)
+{
+    const struct completion_sink sink = {l, on_word, on_kind};
+    if (l->option.len > 0) {
+        if (OPTIONS[find_option(l->option)].is_file)
+            on_kind(l, COMPLETE_FILES);
+        return;
+    }
+    for (size_t i = 0; is_option(l) && i < OPTION_COUNT_OF; i++)
+        say(l, slice_from(OPTIONS[i].name), "", OPTIONS[i].help);
+    for (size_t i = 0; l->count == 0 && i < command_count; i++)
+        say(l, slice_from(commands[i].name), "", commands[i].help);
+    completion_find(VERBS, sizeof VERBS / sizeof VERBS[0], l->words, l->count, &sink);
+}
+
+static int print_candidates(const char *text)
+{
+    static struct line line;
+    proxies_init(&line.proxies);
+    buf_init(&line.said, 0);
+    read_line(&line, text);
+    const struct command *command = find_command(&line);
+    if (command != NULL)
+        complete_command(&line, command);
+    else
+        complete_verb(&line);
+    struct slice said = buf_slice(&line.said);
+    if (said.len > 0)
+        (void)printf("%.*s\n", (int)said.len - 1, said.ptr + 1);
+    proxies_fini(&line.proxies);
+    buf_fini(&line.said);
+    channel_end();
+    return 0;
+}
+
+/* ---- the scripts ---- */
+
+/* Readline ends words at = and : as well, and wants what stands behind the last one. */
+static const char BASH[] =
+    "# bash completion of banyan, from `banyan completion bash`.\n"
+    "_banyan() {\n"
+    "    local line=${COMP_LINE:0:COMP_POINT} text word cut\n"
+    "    word=${line##*[[:blank:]]}\n"
+    "    cut=${word%\"${word##*[=:]}\"}\n"
+    "    COMPREPLY=()\n"
+    "    while IFS=$'\\t' read -r text _; do\n"
+    "        case $text in\n"
+    "        :files)\n"
+    "            compopt -o filenames\n"
+    "            mapfile -t -O \"${#COMPREPLY[@]}\" COMPREPLY "
+    "< <(compgen -f -- \"$word\")\n"
+    "            ;;\n"
+    "        *)\n"
+    "            [[ $text != *= ]] || compopt -o nospace\n"
+    "            COMPREPLY+=(\"${text#\"$cut\"}\")\n"
+    "            ;;\n"
+    "        esac\n"
+    "    done < <(\"${COMP_WORDS[0]/#\\~/$HOME}\" completion candidates \"$line\" "
+    "2>/dev/null)\n"
+    "}\n"
+    "complete -F _banyan banyan\n";
+
+static const char ZSH[] =
+    "#compdef banyan\n"
+    "# zsh completion of banyan, from `banyan completion zsh`.\n"
+    "_banyan() {\n"
+    "    local line=\"${(j: :)words[1,CURRENT-1]} $PREFIX\" text help ret=1\n"
+    "    local -a whole open\n"
+    "    while IFS=$'\\t' read -r text help; do\n"
+    "        case $text in\n"
+    "        :files) _files && ret=0 ;;\n"
+    "        *=) open+=(\"$text\") ;;\n"
+    "        *) whole+=(\"${text//:/\\\\:}:$help\") ;;\n"
+    "        esac\n"
+    "    done < <(${~words[1]} completion candidates \"$line\" 2>/dev/null)\n"
+    "    (( ${#whole} )) && _describe banyan whole && ret=0\n"
+    "    (( ${#open} )) && compadd -S '' -- \"${open[@]}\" && ret=0\n"
+    "    return ret\n"
+    "}\n"
+    "if [[ ${funcstack[1]} == _banyan ]]; then\n"
+    "    _banyan \"$@\"\n"
+    "else\n"
+    "    compdef _banyan banyan\n"
+    "fi\n";
+
+int completion_main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "candidates") == 0)
+        return print_candidates(argv[2]);
+    if (argc == 2 && strcmp(argv[1], "bash") == 0)
+        return fputs(BASH, stdout) < 0;
+    if (argc == 2 && strcmp(argv[1], "zsh") == 0)
+        return fputs(ZSH, stdout) < 0;
+    (void)fprintf(stderr, "Usage: banyan completion bash|zsh\n\n"
+                          "  bash: source <(banyan completion bash)\n"
+                          "  zsh:  source <(banyan completion zsh)\n");
+    return argc == 2 && strcmp(argv[1], "--help") == 0 ? 0 : EXIT_USAGE;
+}
