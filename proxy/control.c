@@ -129,8 +129,7 @@ static bool open_everything(struct control *c)
     size_t backends = 0;
     for (size_t i = 0; i < c->config->pool_count; i++)
         backends += c->config->pools[i].backend_count;
-    if (o->control.count > 0 || o->state_file != NULL || o->config != NULL)
-        backends += MEMBERS_MORE;
+    backends += MEMBERS_MORE;
     c->context = link_context_new(c->edge_count * (2 * (unsigned)backends + 2));
     c->base = event_base_new();
     if (c->base == NULL) {

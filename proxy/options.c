@@ -33,6 +33,10 @@ static const struct option_row rows[] = {
     {"backend", 0, OPTION_LIST, ROW(backend), "[NAME=]ENDPOINT", NULL, 0, 0, NULL,
      "an app server: ipc:///path or tcp://host:port; repeatable; the default names are "
      "b1, b2 ..."},
+    {"resolve-interval", 0, OPTION_SECONDS, ROW(resolve_interval_s), "SECONDS", "5",
+     0.1, 86400, NULL,
+     "how often a backend's host that is a name is looked up; each of its addresses is "
+     "an app server"},
     {"insecure", 0, OPTION_FLAG, ROW(insecure), NULL, NULL, 0, 0, NULL,
      "allow tcp:// to other than loopback addresses, without keys"},
     {"threads", 0, OPTION_COUNT, ROW(threads), "N", "0", 0, 64, NULL,

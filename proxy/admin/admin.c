@@ -14,6 +14,7 @@
 #include "proxy/admin/admin_priv.h"
 #include "proxy/admin/edit.h"
 #include "proxy/admin/metrics.h"
+#include "proxy/admin/names.h"
 #include "proxy/admin/state_file.h"
 
 static bool load_state(struct admin *admin, struct buf *message);
@@ -63,6 +64,7 @@ void admin_free(struct admin **admin_p)
         operation_free(&op);
     }
     register_free(admin);
+    names_free(&admin->names);
     members_fini(&admin->members);
     members_fini(&admin->saved);
     buf_fini(&admin->saved_text);
@@ -202,6 +204,10 @@ void admin_introduce(struct admin *admin, uint32_t edge)
     struct edge_order order = {.kind = EDGE_SET_TUNING, .tuning = admin_tuning(admin)};
     if (!list_is_empty(&admin->members.settings))
         admin->options.order(admin->options.owner, edge, &order);
+    if (edge + 1 < admin->options.edge_count)
+        return;
+    admin->names = names_new(admin);
+    names_update(admin->names);
 }
 
 /* ---- events ---- */

@@ -55,7 +55,8 @@ MUST_CHECK bool admin_prepare_listeners(struct admin *admin,
 void admin_commit_listeners(struct admin *admin);
 /* Somebody is answered from here on. */
 void admin_begin_listening(struct admin *admin);
-/* Orders the whole membership: the first orders of each edge. */
+/* Orders the whole membership: the first orders of each edge. With the last edge the
+ * hosts of backends begin to be looked up. */
 void admin_introduce(struct admin *admin, uint32_t edge);
 
 /* This one is in force from here on, but for what `set` has changed; the edges have its

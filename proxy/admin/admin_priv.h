@@ -14,6 +14,7 @@
 
 struct admin_client;
 struct edit;
+struct names;
 struct event;
 
 enum {
@@ -36,7 +37,8 @@ struct admin {
     struct members members;
     struct members saved; /* what the state file has; without one: unused */
     struct buf saved_text;
-    char *state_file; /* owned: a reload may forget it; NULL: none */
+    char *state_file;    /* owned: a reload may forget it; NULL: none */
+    struct names *names; /* NULL: no edge has heard of anything yet */
     struct journal journal;
     struct proxy_options live; /* as they are in force */
     uint64_t started_us;

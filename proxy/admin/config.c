@@ -9,12 +9,12 @@
 
 #define COLUMNS(array) array, sizeof(array) / sizeof((array)[0])
 
-/* Those that the edge threads hear of (struct edge_tuning). */
+/* Those that the edge threads hear of (struct edge_tuning), and the admin's own. */
 static bool is_changeable(const struct option_row *row)
 {
     static const char *const names[] = {
-        "max-queue",        "queue-timeout",     "request-timeout",
-        "graceful-timeout", "heartbeat-timeout", "retry-budget",
+        "max-queue",         "queue-timeout", "request-timeout",  "graceful-timeout",
+        "heartbeat-timeout", "retry-budget",  "resolve-interval",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(row->name, names[i]) == 0)

@@ -8,6 +8,7 @@
 
 #include "protocol/base/log.h"
 #include "proxy/admin/admin_priv.h"
+#include "proxy/admin/names.h"
 
 void edit_begin(struct edit *e, struct admin *admin, const char *by, const char *what)
 {
@@ -129,6 +130,7 @@ void edit_apply(struct edit *e)
     members_settle(m);
     members_diff(&e->before, m, order, e);
     members_fini(&e->before);
+    names_update(e->admin->names);
 }
 
 static bool write_down(struct edit *e)
@@ -169,5 +171,6 @@ bool edit_commit(struct edit *e)
     if (e->is_always_numbered)
         admin_note(e->admin, e->by, "options", e->what);
     members_fini(&e->before);
+    names_update(e->admin->names);
     return true;
 }

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "protocol/base/clock.h"
 #include "proxy/admin/admin_priv.h"
+#include "proxy/admin/names.h"
 
 #define COLUMNS(array) array, sizeof(array) / sizeof((array)[0])
 
@@ -256,6 +258,47 @@ static void step_show_backends(struct operation *op)
 void verb_show_backends(struct operation *op)
 {
     operation_look(op, 0, step_show_backends);
+}
+
+/* ---- what names stand for ---- */
+
+void verb_show_dns(struct operation *op)
+{
+    static const struct report_column columns[] = {
+        {"backend", "BACKEND", ALIGN_LEFT},
+        {"endpoint", "ENDPOINT", ALIGN_LEFT},
+        {"addresses", "ADDRESSES", ALIGN_RIGHT},
+        {"answered_ms", "ANSWERED-AGO/ms", ALIGN_RIGHT},
+        {"error", "ERROR", ALIGN_LEFT},
+        {"source", "SOURCE", ALIGN_LEFT},
+    };
+    struct report *r = &op->report;
+    uint64_t now_us = clock_now_us();
+    report_table(r, "dns", COLUMNS(columns));
+    LIST_FOREACH(&op->admin->members.pools, p) {
+        struct member_pool *pool = NODE_OF(p, struct member_pool, node);
+        LIST_FOREACH(&pool->entries, e) {
+            const struct member *entry = NODE_OF(e, struct member, node);
+            struct name_state state;
+            char name[MEMBER_FULL_NAME];
+            uint32_t count = 0;
+            if (!names_state(op->admin->names, entry, &state))
+                continue;
+            LIST_FOREACH(&pool->all, n)
+                count += member_is_of(NODE_OF(n, struct member, node), entry);
+            member_full_name(entry, name);
+            report_text(r, name);
+            report_text(r, entry->endpoint);
+            report_count(r, count);
+            if (state.answered_us == 0)
+                report_text(r, NULL);
+            else
+                report_ms(r, now_us - state.answered_us);
+            report_text(r, state.error);
+            report_text(r, member_source_name(entry->source));
+        }
+    }
+    operation_finish(op, OUTCOME_DONE);
 }
 
 /* ---- pools ---- */

@@ -44,6 +44,7 @@ bool config_is_live(const struct option_row *row)
         "graceful-timeout",
         "heartbeat-timeout",
         "retry-budget",
+        "resolve-interval",
         "websocket-ping-interval",
         "websocket-ping-timeout",
         "websocket-close-timeout",

@@ -72,6 +72,20 @@ static void knows_endpoints_by_their_form_and_their_reach(void **state)
     }
 }
 
+static void a_host_may_be_a_name(void **state)
+{
+    (void)state;
+    static const char *const none[] = {"tcp://127.0.0.1:7000", "tcp://[::1]:7000",
+                                       "tcp://localhost:7000", "tcp://LocalHost:7000",
+                                       "ipc:///run/app.sock",  "tcp://a b:7000"};
+    struct link_name name;
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_false(link_endpoint_name(none[i], &name));
+    assert_true(link_endpoint_name("tcp://app.example.com:70", &name));
+    assert_string_equal(name.host, "app.example.com");
+    assert_string_equal(name.port, "70");
+}
+
 static void refuses_to_leave_the_machine_unless_told_to(void **state)
 {
     (void)state;
@@ -245,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(knows_endpoints_by_their_form_and_their_reach),
+        cmocka_unit_test(a_host_may_be_a_name),
         cmocka_unit_test_setup_teardown(refuses_to_leave_the_machine_unless_told_to,
                                         setup_link, teardown_link),
         cmocka_unit_test_setup_teardown(speaks_over_ipv6_where_there_is_one, setup_link,
