@@ -7,17 +7,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "appserver/child.h"
 #include "appserver/endpoint.h"
+#include "appserver/identity.h"
 #include "appserver/registrar.h"
 #include "appserver/slot.h"
 #include "protocol/base/clock.h"
@@ -38,6 +40,7 @@ struct master {
     struct slot **slots;         /* owned; of one generation, while rolling of two */
     uint32_t slot_count;
     uint32_t generation;
+    struct keys *keys; /* NULL: none */
     int signal_fd;
     int report_fd; /* --ready-fd; -1: none */
     sigset_t signals, old_signals;
@@ -51,6 +54,7 @@ struct master {
 
 static bool master_init(struct master *m);
 static void master_fini(struct master *m);
+static bool reread_keys(struct master *m);
 static bool add_generation(struct master *m);
 static void run_loop(struct master *m);
 static void start_due(struct master *m);
@@ -108,6 +112,8 @@ static bool master_init(struct master *m)
     }
     if (m->report_fd >= 0)
         (void)fcntl(m->report_fd, F_SETFD, FD_CLOEXEC);
+    if (!identity_open(m->options, &m->keys))
+        return false;
     if (m->options->chdir != NULL && chdir(m->options->chdir) != 0) {
         log_error(NULL, "--chdir %s: %s", m->options->chdir, strerror(errno));
         return false;
@@ -131,9 +137,21 @@ static void master_fini(struct master *m)
     for (uint32_t i = 0; i < m->slot_count; i++)
         slot_free(&m->slots[i]);
     mem_free(&m->slots);
+    keys_free(&m->keys);
     if (m->signal_fd >= 0)
         (void)close(m->signal_fd);
     (void)pthread_sigmask(SIG_SETMASK, &m->old_signals, NULL);
+}
+
+/* The workers read them again as well: those of removed keys must not wait for their
+ * successors. */
+static bool reread_keys(struct master *m)
+{
+    if (!identity_reread(m->keys))
+        return false;
+    for (uint32_t i = 0; i < m->slot_count; i++)
+        (void)eventfd_write(m->slots[i]->reread_fd, 1);
+    return true;
 }
 
 static bool add_generation(struct master *m)
@@ -211,37 +229,8 @@ static void start_slot(struct master *m, struct slot *slot)
     slot_started(slot, pid, fds[0]);
 }
 
-static void on_ignored_signal(int number)
-{
-    (void)number;
-}
-
-/* Signals that the terminal sends to all of us are the master's business. A handler,
- * not SIG_IGN: what the application executes starts with the default again. */
-static void set_worker_signals(const struct master *m)
-{
-    struct sigaction ignore = {.sa_handler = on_ignored_signal, .sa_flags = SA_RESTART};
-    sigset_t mask = m->old_signals;
-
-    (void)sigaction(SIGINT, &ignore, NULL);
-    (void)sigaction(SIGHUP, &ignore, NULL);
-    sigaddset(&mask, SIGTERM);
-    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
-}
-
-/* Threads to come inherit it. */
-static void use_batches(const struct app_options *options)
-{
-    static const struct sched_param no_priority;
-
-    if (options->sched_batch && sched_setscheduler(0, SCHED_BATCH, &no_priority) != 0)
-        log_debug(NULL, "no SCHED_BATCH: %s", strerror(errno));
-}
-
 static void run_worker(struct master *m, struct slot *slot, int ready_fd)
 {
-    char name[16];
-
     (void)close(m->signal_fd);
     if (m->report_fd >= 0)
         (void)close(m->report_fd);
@@ -249,12 +238,12 @@ static void run_worker(struct master *m, struct slot *slot, int ready_fd)
     for (uint32_t i = 0; i < m->slot_count; i++) {
         if (m->slots[i]->ready_fd >= 0)
             (void)close(m->slots[i]->ready_fd);
+        if (m->slots[i] != slot && m->slots[i]->reread_fd >= 0)
+            (void)close(m->slots[i]->reread_fd);
     }
-    (void)snprintf(name, sizeof name, "banyan-app-%u", slot->number % 10000);
-    (void)prctl(PR_SET_NAME, name);
-    log_set_name(name + strlen("banyan-"));
-    use_batches(m->options);
-    set_worker_signals(m);
+    if (m->keys != NULL)
+        keys_forked(m->keys);
+    child_prepare(m->options, slot->number, &m->old_signals);
     if (m->hooks->after_fork_child != NULL)
         m->hooks->after_fork_child();
 
@@ -264,6 +253,8 @@ static void run_worker(struct master *m, struct slot *slot, int ready_fd)
         .generation = slot->generation,
         .endpoint = slot->endpoint,
         .ready_fd = ready_fd,
+        .keys = m->keys,
+        .reread_fd = slot->reread_fd,
     };
     int code = m->hooks->work(&worker);
     (void)fflush(NULL);
@@ -455,6 +446,8 @@ static void begin_roll(struct master *m)
         m->roll_again = true;
         return;
     }
+    if (!reread_keys(m))
+        return;
     if (m->options->preload)
         log_warn(NULL, "--preload: new processes run the application as it was loaded "
                        "at the start");

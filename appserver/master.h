@@ -10,6 +10,7 @@
 
 #include "appserver/options.h"
 #include "protocol/base/check.h"
+#include "protocol/keys.h"
 
 enum {
     EXIT_IMPORT = 3, /* the application could not be imported */
@@ -24,6 +25,8 @@ struct worker_options {
     uint32_t generation;  /* from 1 */
     const char *endpoint; /* {n} and {g} replaced */
     int ready_fd;         /* write one byte when bound and imported, then close */
+    struct keys *keys;    /* borrowed; NULL: none */
+    int reread_fd;        /* readable: read them again */
 };
 
 struct master_hooks {

@@ -61,6 +61,13 @@ static const struct option_row ROWS[] = {
     {"insecure", 0, OPTION_FLAG, ROW(insecure), NULL, NULL, 0, 0, NULL,
      "allow tcp:// on other than loopback addresses, without keys"},
 
+    {"key", 0, OPTION_TEXT, ROW(key), "FILE", NULL, 0, 0, NULL,
+     "this app server's key pair, as `banyan keygen` makes it: every tcp:// is encrypted, "
+     "and both ends prove who they are"},
+    {"authorized-keys", 0, OPTION_TEXT, ROW(authorized_keys), "FILE", NULL, 0, 0, NULL,
+     "which proxies --key lets in: lines proxy PUBLIC-KEY [NAME]; read again, with "
+     "--key, on SIGHUP"},
+
     {"chdir", 0, OPTION_TEXT, ROW(chdir), "DIR", NULL, 0, 0, "Python",
      "go there first; modules are found there"},
     {"pythonpath", 0, OPTION_TEXT, ROW(pythonpath), "DIRS", NULL, 0, 0, NULL,
@@ -115,6 +122,7 @@ const struct option_table app_option_table = {
 static bool check_options(const struct app_options *o, struct buf *message);
 static bool check_register(const struct app_options *o, struct buf *message);
 static bool check_bind(const struct app_options *o, struct buf *message);
+static bool check_keys(const struct app_options *o, struct buf *message);
 static bool check_word(const char *option,
                        const char *word,
                        const char *words,
@@ -160,8 +168,8 @@ bool app_options_read(int argc,
 
 static bool check_options(const struct app_options *o, struct buf *message)
 {
-    if (!check_bind(o, message) || !check_register(o, message) ||
-        !log_check(&o->log, message))
+    if (!check_bind(o, message) || !check_keys(o, message) ||
+        !check_register(o, message) || !log_check(&o->log, message))
         return false;
     if (!check_word("interface", o->interface, "auto wsgi asgi asgi2", message) ||
         !check_word("loop", o->loop, "auto asyncio uvloop", message) ||
@@ -240,6 +248,34 @@ static bool check_register(const struct app_options *o, struct buf *message)
     if (o->registers.count > 0 && !check_name("pool", o->pool, message))
         return false;
     return o->name == NULL || check_name("name", o->name, message);
+}
+
+static bool check_keys(const struct app_options *o, struct buf *message)
+{
+    if ((o->key == NULL) != (o->authorized_keys == NULL)) {
+        buf_addf(message, "%s is needed with %s: %s",
+                 o->key == NULL ? "--key" : "--authorized-keys",
+                 o->key == NULL ? "--authorized-keys" : "--key",
+                 o->key == NULL ? "`banyan keygen FILE` makes a key"
+                                : "the public keys of the proxies to let in");
+        return false;
+    }
+    if (o->key != NULL && o->insecure) {
+        buf_addf(message, "--insecure and --key: with keys every tcp:// is secure; "
+                          "leave one out");
+        return false;
+    }
+    own(mem) char *endpoint = endpoint_expand(o->bind, 0, 1);
+    if (o->insecure || o->key != NULL ||
+        link_check_endpoint(endpoint, LINK_INSECURE) != ERR_NONE ||
+        link_check_endpoint(endpoint, LINK_LOCAL_ONLY) == ERR_NONE)
+        return true;
+    buf_addf(message,
+             "--bind %s: not on loopback, so everybody there could send requests and "
+             "read the answers: give --key and --authorized-keys; --insecure allows it "
+             "all the same",
+             o->bind);
+    return false;
 }
 
 /* `words` are separated by blanks. */

@@ -38,6 +38,7 @@ struct app_options {
     const char *name;             /* NULL: the host's */
     double lease_s;
     bool insecure;
+    const char *key, *authorized_keys; /* files; both or none */
     bool sched_batch;
     int64_t ready_fd; /* -1: none */
     bool help, version;

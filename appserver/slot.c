@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,6 +45,7 @@ struct slot *slot_new(const char *bind, uint32_t number, uint32_t generation)
     slot->generation = generation;
     slot->endpoint = endpoint;
     slot->ready_fd = -1;
+    slot->reread_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return slot;
 }
 
@@ -55,6 +57,7 @@ void slot_free(struct slot **slot_p)
     CHECK_OBJ(slot, SLOT_MAGIC);
     ASSERT(slot->pid == 0);
     remove_socket(slot);
+    close_fd(&slot->reread_fd);
     slot->magic = 0;
     mem_free(&slot->endpoint);
     mem_free(&slot);

@@ -33,6 +33,7 @@ struct slot {
     bool retired;         /* the process is the last one here */
     bool was_ready;       /* some process of it was */
     pid_t pid;            /* 0: none */
+    int reread_fd;        /* eventfd: its process reads its keys again; -1: none */
     int ready_fd;         /* -1: none; readable when ready, or never to be */
     uint64_t start_at_us; /* WAITING */
     uint64_t started_us;  /* of the last process */

@@ -62,6 +62,12 @@ void keys_free(struct keys **keys_p)
     mem_free(&k);
 }
 
+void keys_forked(struct keys *keys)
+{
+    CHECK_OBJ(keys, KEYS_MAGIC);
+    ASSERT(pthread_mutex_init(&keys->lock, NULL) == 0);
+}
+
 static void lock(struct keys *k)
 {
     CHECK_OBJ(k, KEYS_MAGIC);
@@ -91,6 +97,19 @@ bool keys_reload(struct keys *keys, struct buf *ret_message)
         if (has_changed)
             atomic_fetch_add(&keys->version, 1);
     }
+    allow_list_fini(&list);
+    key_pair_wipe(&own);
+    return ok;
+}
+
+bool keys_check(const struct keys *keys, struct buf *ret_message)
+{
+    struct key_pair own = {0};
+    struct allow_list list = {0};
+    CHECK_OBJ(keys, KEYS_MAGIC);
+    bool ok = read_both(keys, &own, &list, ret_message);
+    if (ok)
+        buf_clear(ret_message);
     allow_list_fini(&list);
     key_pair_wipe(&own);
     return ok;

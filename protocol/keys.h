@@ -20,10 +20,15 @@ struct keys;
 MUST_CHECK struct keys *
 keys_open(const char *key_path, const char *list_path, struct buf *ret_message);
 void keys_free(struct keys **keys_p);
+/* In a child, after a fork by the thread that calls keys_reload: other threads of the
+ * parent may have been reading. */
+void keys_forked(struct keys *keys);
 
 /* Reads both files again. True: they are in force, and ret_message has a line for each
  * thing that changed. False: it has the mistakes, and all is as before. */
 MUST_CHECK bool keys_reload(struct keys *keys, struct buf *ret_message);
+/* Whether keys_reload would succeed now. */
+MUST_CHECK bool keys_check(const struct keys *keys, struct buf *ret_message);
 /* Another number after each reload that changed something. */
 uint64_t keys_version(const struct keys *keys);
 

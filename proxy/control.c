@@ -29,6 +29,7 @@
 #include "proxy/admin/members.h"
 #include "proxy/control_priv.h"
 #include "proxy/http/access_log.h"
+#include "proxy/identity.h"
 #include "proxy/waker.h"
 
 enum {
@@ -96,6 +97,17 @@ static int open_signals(void)
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
+static bool open_keys(struct control *c)
+{
+    struct buf message;
+    buf_init(&message, 0);
+    bool ok = identity_open(c->options, &c->keys, &message);
+    if (!ok)
+        log_text(LOG_ERROR, NULL, buf_slice(&message));
+    buf_fini(&message);
+    return ok;
+}
+
 static bool open_everything(struct control *c)
 {
     const struct proxy_options *o = c->options;
@@ -130,7 +142,10 @@ static bool open_everything(struct control *c)
     for (size_t i = 0; i < c->config->pool_count; i++)
         backends += c->config->pools[i].backend_count;
     backends += MEMBERS_MORE;
-    c->context = link_context_new(c->edge_count * (2 * (unsigned)backends + 2));
+    if (!open_keys(c))
+        return false;
+    /* Another one for each while our key changes. */
+    c->context = link_context_new(c->edge_count * (3 * (unsigned)backends + 2));
     c->base = event_base_new();
     if (c->base == NULL) {
         log_error(NULL, "no event loop: %s", strerror(errno));
@@ -203,6 +218,7 @@ static bool open_admin(struct control *c)
     struct admin_options options = {
         .base = c->base,
         .config = c->config,
+        .keys = c->keys,
         .edge_count = c->edge_count,
         .binds = c->binds,
         .inherited = c->inherited,
@@ -237,6 +253,7 @@ static void start_edges(struct control *c)
             .number = i,
             .count = c->edge_count,
             .context = c->context,
+            .keys = c->keys,
             .orders = theirs,
             .access_log = c->access_log,
             .instance = instance,
@@ -388,6 +405,7 @@ static void close_everything(struct control *c)
         link_free(&c->edges[i].orders);
     }
     link_context_free(&c->context);
+    keys_free(&c->keys);
     bind_set_free(&c->binds);
     inherited_free(&c->inherited);
     access_log_free(&c->access_log);

@@ -32,6 +32,7 @@ struct control {
     struct list former;     /* configurations that an edge may still look at */
     const struct proxy_options *options; /* its options */
     struct link_context *context;
+    struct keys *keys; /* NULL: none */
     struct access_log *access_log;
     struct inherited *inherited; /* what was passed at the start */
     struct bind_set *binds;

@@ -79,10 +79,13 @@ static bool
 is_possible(const struct control *c, const struct config *fresh, struct buf *report)
 {
     uint32_t most;
-    if (fresh->options.insecure != c->config->options.insecure) {
-        add_line(report, "insecure: takes a restart");
+    if (fresh->options.insecure != c->config->options.insecure ||
+        (fresh->options.key == NULL) != (c->keys == NULL)) {
+        add_line(report, "insecure, key: take a restart");
         return false;
     }
+    if (c->keys != NULL && !keys_check(c->keys, report))
+        return false;
     if (admin_has_room(c->admin, fresh, &most))
         return true;
     buf_addf(report, "%smore than %u app servers: takes a restart",
@@ -90,9 +93,45 @@ is_possible(const struct control *c, const struct config *fresh, struct buf *rep
     return false;
 }
 
+/* The files were judged before. */
+static unsigned reload_keys(struct control *c, struct buf *report)
+{
+    static const struct edge_order order = {.kind = EDGE_KEYS};
+    struct buf changes;
+    if (c->keys == NULL)
+        return 0;
+    buf_init(&changes, 0);
+    uint64_t before = keys_version(c->keys);
+    bool ok = keys_reload(c->keys, &changes);
+    bool has_changed = keys_version(c->keys) != before;
+    if (buf_len(&changes) > 0) {
+        log_text(ok ? LOG_INFO : LOG_ERROR, NULL, buf_slice(&changes));
+        buf_add(report, buf_len(report) == 0 ? SLICE("") : SLICE("\n"));
+        buf_add(report, buf_slice(&changes));
+    }
+    buf_fini(&changes);
+    if (has_changed) {
+        control_order_all(c, &order);
+        admin_keys_changed(c->admin);
+    }
+    return has_changed;
+}
+
+/* Without --config there are only the keys to read again. */
+static bool reload_keys_alone(struct control *c, struct buf *ret_report)
+{
+    if (!keys_check(c->keys, ret_report))
+        return refuse_reload(ret_report);
+    if (reload_keys(c, ret_report) == 0)
+        add_line(ret_report, "nothing differs");
+    return true;
+}
+
 bool control_reload(struct control *c, const char *by, struct buf *ret_report)
 {
     struct config *was = c->config, *fresh = NULL;
+    if (!c->is_stopping && was->options.config == NULL && c->keys != NULL)
+        return reload_keys_alone(c, ret_report);
     if (c->is_stopping || was->options.config == NULL) {
         add_line(ret_report, c->is_stopping ? "the proxy is shutting down"
                                             : "there is no --config to read again");
@@ -116,6 +155,7 @@ bool control_reload(struct control *c, const char *by, struct buf *ret_report)
         add_line(ret_report, buf_slice(&lines).ptr);
     }
     buf_fini(&lines);
+    reload.changes += reload_keys(c, ret_report);
     if (reload.changes == 0)
         add_line(ret_report, "nothing differs");
     log_info(NULL, "reload: %s is in force, changes: %u", fresh->options.config,

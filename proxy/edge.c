@@ -141,6 +141,7 @@ static struct site *build_site(struct edge *e, const struct config_pool *from)
         .heartbeat_timeout_us = to_us(o->heartbeat_timeout_s),
         .retry_budget_percent = (uint32_t)o->retry_budget,
         .window_bytes = (uint64_t)o->response_buffer,
+        .keys = e->options->keys,
         .insecure = o->insecure,
         .has_files = o->sendfile_root.count > 0,
         .instance = e->options->instance,
@@ -565,6 +566,10 @@ static void follow(struct edge *e, const struct edge_order *order)
     }
     if (order->kind == EDGE_SET_TUNING) {
         tune(e, &order->tuning);
+        return;
+    }
+    if (order->kind == EDGE_KEYS) {
+        sites_keys_changed(e->sites);
         return;
     }
     if (order->kind == EDGE_RESET_COUNTERS) {

@@ -37,6 +37,7 @@ enum edge_order_kind {
     EDGE_LEAVE,     /* another process listens there: finish each connection in its own
                        time, then stop */
     EDGE_PROBE,     /* says EDGE_TURNED */
+    EDGE_KEYS,      /* they were read again */
     EDGE_SHUTDOWN,
 };
 struct edge_order {
@@ -109,6 +110,7 @@ struct edge_options {
                                     backends come by EDGE_ADD */
     uint32_t number, count;
     struct link_context *context;
+    struct keys *keys;             /* NULL: none */
     struct link *orders;           /* the edge's end of the PAIR; the edge frees it */
     struct access_log *access_log; /* NULL: none; thread-safe, one write(2) per turn */
     uint64_t instance;

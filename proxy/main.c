@@ -6,6 +6,7 @@
 
 #include "protocol/base/log.h"
 #include "proxy/control.h"
+#include "proxy/identity.h"
 #include "proxy/options.h"
 
 enum { EXIT_USAGE = 2 };
@@ -37,6 +38,20 @@ static int praise(struct config **config_p)
     return 0;
 }
 
+static int check(struct config **config_p)
+{
+    struct keys *keys;
+    struct buf message;
+    buf_init(&message, 0);
+    if (identity_open(&(*config_p)->options, &keys, &message)) {
+        buf_fini(&message);
+        keys_free(&keys);
+        return praise(config_p);
+    }
+    config_free(config_p);
+    return refuse(&message);
+}
+
 int main(int argc, char **argv)
 {
     struct config *config;
@@ -58,7 +73,7 @@ int main(int argc, char **argv)
     }
 
     if (options->check)
-        return praise(&config);
+        return check(&config);
 
     log_set_name("proxy");
     log_set_up(&options->log);

@@ -39,6 +39,13 @@ static const struct option_row rows[] = {
      "an app server"},
     {"insecure", 0, OPTION_FLAG, ROW(insecure), NULL, NULL, 0, 0, NULL,
      "allow tcp:// to other than loopback addresses, without keys"},
+    {"key", 0, OPTION_TEXT, ROW(key), "FILE", NULL, 0, 0, NULL,
+     "this proxy's key pair, as `banyan keygen` makes it: every tcp:// is encrypted, "
+     "and "
+     "both ends prove who they are"},
+    {"authorized-keys", 0, OPTION_TEXT, ROW(authorized_keys), "FILE", NULL, 0, 0, NULL,
+     "whom --key lets in and goes to: lines ROLE PUBLIC-KEY [NAME]; read again, with "
+     "--key, at a reload"},
     {"threads", 0, OPTION_COUNT, ROW(threads), "N", "0", 0, 64, NULL,
      "edge threads; 0: one for two cores, at most 4"},
 
@@ -210,6 +217,7 @@ const struct option_table proxy_option_table = {
     .row_count = sizeof rows / sizeof rows[0],
 };
 
+static bool check_keys(const struct proxy_options *o, struct buf *message);
 static bool check_addresses(const struct proxy_options *o, struct buf *message);
 static bool check_backends(const struct proxy_options *o, struct buf *message);
 static bool check_controls(const struct proxy_options *o, struct buf *message);
@@ -218,9 +226,9 @@ static bool check_sizes(const struct proxy_options *o, struct buf *message);
 
 bool proxy_options_check(struct proxy_options *o, struct buf *ret_message)
 {
-    if (!check_addresses(o, ret_message) || !check_controls(o, ret_message) ||
-        !check_backends(o, ret_message) || !check_words(o, ret_message) ||
-        !check_sizes(o, ret_message))
+    if (!check_keys(o, ret_message) || !check_addresses(o, ret_message) ||
+        !check_controls(o, ret_message) || !check_backends(o, ret_message) ||
+        !check_words(o, ret_message) || !check_sizes(o, ret_message))
         return false;
 
     if (o->threads == 0) {
@@ -273,8 +281,29 @@ bool proxy_name_check(const char *text)
     return is_name(text, strlen(text));
 }
 
+bool proxy_may_leave_host(const struct proxy_options *options)
+{
+    return options->insecure || options->key != NULL;
+}
+
+static bool check_keys(const struct proxy_options *o, struct buf *message)
+{
+    if ((o->key == NULL) != (o->authorized_keys == NULL))
+        buf_addf(message, "%s is needed with %s: %s",
+                 o->key == NULL ? "--key" : "--authorized-keys",
+                 o->key == NULL ? "--authorized-keys" : "--key",
+                 o->key == NULL ? "`banyan keygen FILE` makes a key"
+                                : "the public keys of those to trust");
+    else if (o->key != NULL && o->insecure)
+        buf_addf(message, "--insecure and --key: with keys every tcp:// is secure; "
+                          "leave one out");
+    else
+        return true;
+    return false;
+}
+
 bool proxy_endpoint_check(const char *endpoint,
-                          bool insecure,
+                          const struct proxy_options *options,
                           const char *who,
                           struct buf *ret_message)
 {
@@ -286,11 +315,13 @@ bool proxy_endpoint_check(const char *endpoint,
                  who, endpoint);
         return false;
     }
-    if (insecure || link_check_endpoint(endpoint, LINK_LOCAL_ONLY) == ERR_NONE)
+    if (proxy_may_leave_host(options) ||
+        link_check_endpoint(endpoint, LINK_LOCAL_ONLY) == ERR_NONE)
         return true;
     buf_addf(ret_message,
              "%s: %s is not on loopback: its frames would pass in the "
-             "clear and anybody there could answer; --insecure allows it",
+             "clear and anybody there could answer: give --key and --authorized-keys; "
+             "--insecure allows it all the same",
              who, endpoint);
     return false;
 }
@@ -347,7 +378,7 @@ static bool check_backends(const struct proxy_options *o, struct buf *message)
                      text);
             return false;
         }
-        if (!proxy_endpoint_check(b.endpoint, o->insecure, "--backend", message))
+        if (!proxy_endpoint_check(b.endpoint, o, "--backend", message))
             return false;
         if (is_name_taken(o, i, b.name)) {
             buf_addf(message, "--backend: the name \"%s\" is given twice", b.name);

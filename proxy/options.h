@@ -22,7 +22,8 @@ struct proxy_options {
     const char *access_logfile; /* NULL: none; "-": stdout */
     const char *state_file, *metrics;
     struct log_options log;
-    const char *config; /* the file; NULL: none */
+    const char *config;                /* the file; NULL: none */
+    const char *key, *authorized_keys; /* files; both or none */
     const char *trusted_proxies, *underscore_headers, *request_buffering, *temp_dir;
     const char *balance; /* a name that balance_find knows */
     const char *hash_by, *check_path, *check_host;
@@ -62,11 +63,13 @@ struct proxy_backend {
  * default. */
 MUST_CHECK bool
 proxy_backend_parse(const char *text, size_t index, struct proxy_backend *ret_backend);
+/* tcp:// to other hosts is allowed: with keys, or --insecure. */
+bool proxy_may_leave_host(const struct proxy_options *options);
 /* Of a backend or a pool: up to 63 letters, digits, '.', '_', '-'. */
 MUST_CHECK bool proxy_name_check(const char *text);
 /* False: ret_message says what would be accepted; `who` goes before it. */
 MUST_CHECK bool proxy_endpoint_check(const char *endpoint,
-                                     bool insecure,
+                                     const struct proxy_options *options,
                                      const char *who,
                                      struct buf *ret_message);
 

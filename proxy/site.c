@@ -152,6 +152,13 @@ void sites_tick(struct sites *all, uint64_t now_us)
     }
 }
 
+void sites_keys_changed(struct sites *all)
+{
+    CHECK_OBJ(all, SITES_MAGIC);
+    LIST_FOREACH(&all->list, n)
+        pool_keys_changed(site_of(n)->pool);
+}
+
 bool sites_has_to_watch(struct sites *all)
 {
     CHECK_OBJ(all, SITES_MAGIC);

@@ -85,6 +85,7 @@ static inline void site_leave(struct site **site_p)
 /* pool_turn, pool_tick of all. */
 MUST_CHECK bool sites_turn(struct sites *all, uint64_t now_us);
 void sites_tick(struct sites *all, uint64_t now_us);
+void sites_keys_changed(struct sites *all); /* pool_keys_changed */
 /* Something runs or waits, or no app server of a pool is up. */
 bool sites_has_to_watch(struct sites *all);
 

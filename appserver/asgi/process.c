@@ -132,6 +132,8 @@ static enum err make_core(struct process *p, const struct worker_options *o)
         .threads_max = (uint32_t)p->options->concurrency,
         .max_websockets = (uint32_t)p->options->max_websockets,
         .insecure = p->options->insecure,
+        .keys = o->keys,
+        .reread_fd = o->reread_fd,
         .processors = 1,
         .request_timeout_s = p->options->timeout_s,
     };

@@ -7,11 +7,13 @@
 #include <sys/random.h>
 
 #include "appserver/core/core_priv.h"
+#include "protocol/base/log.h"
 #include "protocol/link.h"
 
 enum { LINK_SOCKETS = 16 };
 
 static void init_lists(struct core *core);
+static enum err use_keys(struct core *core);
 static enum err make_page(struct core *core);
 static void free_requests(struct list *l);
 
@@ -37,7 +39,9 @@ enum err core_new(const struct core_options *options,
     core->owns_context = options->context == NULL;
     core->context =
         core->owns_context ? link_context_new(LINK_SOCKETS) : options->context;
-    e = reader_init(core);
+    e = use_keys(core);
+    if (e == ERR_NONE)
+        e = reader_init(core);
     if (e == ERR_NONE)
         e = make_page(core);
     if (e == ERR_NONE && core->options.is_loop)
@@ -142,6 +146,31 @@ static void init_lists(struct core *core)
     list_init(&core->fresh);
     peers_init(&core->peers);
     outbox_init(&core->outbox);
+}
+
+/* In the ZAP handler's thread. */
+static void on_refused(void *arg, const char *text)
+{
+    (void)arg;
+    log_warn(NULL, "%s", text);
+}
+
+static void on_reread(void *arg, const char *text, bool is_bad)
+{
+    (void)arg;
+    if (*text != '\0')
+        log_text(is_bad ? LOG_ERROR : LOG_INFO, NULL, slice_from(text));
+}
+
+static enum err use_keys(struct core *core)
+{
+    static const struct zap_events events = {.refused = on_refused,
+                                             .reread = on_reread};
+    const struct core_options *o = &core->options;
+
+    if (o->keys == NULL || link_endpoint_is_local(o->endpoint))
+        return ERR_NONE;
+    return link_context_use_keys(core->context, o->keys, o->reread_fd, &events);
 }
 
 /* Beside the socket, where proxies of this host find it. Other endpoints have none. */

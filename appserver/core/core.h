@@ -8,6 +8,7 @@
 #include "appserver/core/request.h"
 #include "protocol/base/error.h"
 
+struct keys;
 struct link_context;
 
 struct core_options {
@@ -21,6 +22,8 @@ struct core_options {
     uint32_t threads;     /* slots: requests that run at once */
     uint32_t threads_max; /* workers that may be grown to on demand; >= threads */
     bool insecure;        /* tcp:// off loopback without keys */
+    struct keys *keys;    /* of tcp://; borrowed; NULL: none */
+    int reread_fd;        /* with keys: eventfd, readable: read them again; -1: none */
     uint32_t processors;  /* handlers that can compute at once: 1 under a GIL; 0: all */
     double request_timeout_s; /* --timeout: a request that is longer than this in the
                                  application without reading or sending anything is

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "appserver/core/core_priv.h"
+#include "protocol/base/log.h"
 
 enum {
     PUMP_MESSAGES = 256,   /* received in one turn */
@@ -38,7 +39,11 @@ enum err reader_init(struct core *core)
     rd->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (rd->wake_fd < 0)
         return ERR_SYSTEM;
-    enum err e = link_bind(core->context, core->options.endpoint, policy, &rd->link);
+    quiet_init(&rd->quiet, ZAP_QUIET_S * 1000000ull);
+    const char *endpoint = core->options.endpoint;
+    enum err e = core->options.keys == NULL || link_endpoint_is_local(endpoint)
+                     ? link_bind(core->context, endpoint, policy, &rd->link)
+                     : link_bind_secure(core->context, endpoint, ZAP_APP, &rd->link);
     if (e != ERR_NONE)
         return e;
     rd->link_fd = link_fd(rd->link);
@@ -85,6 +90,18 @@ bool reader_pump(struct core *core)
     return drained;
 }
 
+static void say_refusal(struct core *core, const struct link_event *event)
+{
+    const char *text = link_refusal_text(core->reader.link, event);
+    uint32_t kept_back;
+
+    if (text != NULL &&
+        quiet_permits(&core->reader.quiet, event->address, clock_now_us(), &kept_back))
+        log_warn(NULL, "refused a connection from %s: %s",
+                 event->address[0] == '\0' ? "an unknown address" : event->address,
+                 text);
+}
+
 /* The connections' events. */
 static void take_events(struct core *core)
 {
@@ -92,6 +109,8 @@ static void take_events(struct core *core)
 
     atomic_store_explicit(&core->reader.has_events, false, memory_order_relaxed);
     while (link_next_event(core->reader.link, &event)) {
+        if (event.kind == LINK_REFUSED)
+            say_refusal(core, &event);
         if (event.kind != LINK_DOWN || event.peer == 0)
             continue;
         core_lock(core);

@@ -17,6 +17,7 @@
 #include "protocol/base/check.h"
 #include "protocol/base/error.h"
 #include "protocol/base/slice.h"
+#include "protocol/quiet.h"
 
 struct core;
 struct link;
@@ -31,6 +32,7 @@ struct reader {
     _Atomic bool manned;
     _Atomic bool has_events;            /* the monitor's descriptor was readable */
     uint64_t messages_in, messages_out; /* [io] */
+    struct quiet quiet;                 /* [io] refusals in the log */
 };
 
 MUST_CHECK enum err reader_init(struct core *core);

@@ -83,6 +83,8 @@ make_core(const struct worker_options *o, struct crew *crew, struct core **ret_c
         .threads_max = (uint32_t)(app->threads_max > app->threads ? app->threads_max
                                                                   : app->threads),
         .insecure = app->insecure,
+        .keys = o->keys,
+        .reread_fd = o->reread_fd,
         .processors = 1,
         .request_timeout_s = app->timeout_s,
     };

@@ -3,6 +3,8 @@
 #include "deploy/banyan/commands.h"
 
 #include "deploy/banyan/completion.h"
+#include "deploy/banyan/keygen.h"
+#include "deploy/banyan/keys.h"
 #include "deploy/banyan/serve.h"
 #include "deploy/banyan/serve_options.h"
 #include "deploy/banyan/top.h"
@@ -12,6 +14,9 @@ const struct command commands[] = {
      &serve_option_table},
     {"top", "pools and app servers of running proxies, live", top_main,
      &top_option_table},
+    {"keygen", "make a key pair for tcp:// to other hosts", keygen_main,
+     &keygen_option_table},
+    {"keys", "list or change whose keys are let in", keys_main, NULL},
     {"completion", "print what bash or zsh needs to complete all this", completion_main,
      NULL},
 };

@@ -25,6 +25,7 @@ struct admin_options { /* all borrowed, outlives the admin */
     struct event_base *base;
     const struct config *config;
     const struct proxy_options *proxy; /* the configuration's; admin_new fills it */
+    struct keys *keys;                 /* of --control tcp://; NULL: none */
     uint32_t edge_count;
     struct bind_set *binds;      /* what the edges listen at */
     struct inherited *inherited; /* for control and metrics */
@@ -71,6 +72,9 @@ void admin_configure(struct admin *admin,
 MUST_CHECK bool admin_has_room(const struct admin *admin,
                                const struct config *config,
                                uint32_t *ret_most);
+
+/* The keys were read again. */
+void admin_keys_changed(struct admin *admin);
 
 /* What the edges report. The snapshot is the admin's from here on. */
 void admin_on_snapshot(struct admin *admin, struct snapshot *snapshot);

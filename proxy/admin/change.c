@@ -236,8 +236,8 @@ static struct member_pool *check_new(struct operation *op, const char **ret_name
                  operands[0]);
         pool = NULL;
     } else if (pool != NULL &&
-               !proxy_endpoint_check(operands[1], op->admin->options.proxy->insecure,
-                                     "add", &message)) {
+               !proxy_endpoint_check(operands[1], op->admin->options.proxy, "add",
+                                     &message)) {
         pool = NULL;
     }
     if (pool == NULL)

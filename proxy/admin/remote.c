@@ -395,3 +395,9 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         admin_client_free(&client);
     (void)waker_recheck(r->waker); /* what was sent may have used up the edge */
 }
+
+void admin_keys_changed(struct admin *admin)
+{
+    if (admin->remote_context != NULL)
+        link_context_keys_changed(admin->remote_context);
+}

@@ -205,7 +205,7 @@ read_backend(struct reader *r, struct config_pool *pool, size_t p, uint32_t n)
     if (b.name[0] != '\0' && config_find_backend(pool, b.name) != NULL)
         COMPLAIN(r, "pools[%zu].backends[%u].name", (p, n),
                  "name: \"%s\" is given twice in this pool", b.name);
-    if (!proxy_endpoint_check(from->endpoint, r->config->options.insecure, "endpoint",
+    if (!proxy_endpoint_check(from->endpoint, &r->config->options, "endpoint",
                               &message))
         COMPLAIN(r, "pools[%zu].backends[%u].endpoint", (p, n), "%.*s",
                  SLICE_FMT(buf_slice(&message)));

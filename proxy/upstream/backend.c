@@ -141,6 +141,7 @@ void backend_free(struct backend **backend_p)
     close_link(b);
     settle(b, ENDED_BY_US, ERR_SHUTTING_DOWN);
     check_free(&b->check);
+    backend_free(&b->successor);
     balance_leave(&b->pool->ready, &b->load);
     ASSERT(list_is_empty(&b->claim.tickets));
     node_leave(&b->node);
@@ -166,12 +167,20 @@ void backend_set(struct backend *b, const struct backend_settings *settings)
     bool is_other_limit = settings->limit != b->settings.limit;
     if (settings->state == ADMIN_READY && b->settings.state != ADMIN_READY)
         health_begin(b, clock_now_us());
+    bool is_other_key = strcmp(b->settings.key, settings->key) != 0;
     b->settings = *settings;
+    if (b->successor != NULL)
+        backend_set(b->successor, settings);
     b->load.weight = settings->weight < WEIGHT_MAX ? settings->weight : WEIGHT_MAX;
     backend_update_load(b);
     if (is_other_limit && b->state >= BACKEND_GREETING)
         tell_limit(b);
     b->expect_us = clock_now_us(); /* its silence meant nothing until now */
+    if (is_other_key && b->state < BACKEND_GREETING)
+        backend_reopen(b, 0);
+    else if (is_other_key && settings->key[0] != '\0' &&
+             strcmp(settings->key, b->server_key) != 0)
+        backend_lose(b, ERR_BACKEND_LOST, "another key was given for it");
 }
 
 void backend_abort_all(struct backend *b, enum err err)
@@ -196,10 +205,10 @@ static void open_link(struct backend *b)
 {
     uint64_t now_us = clock_now_us();
     link_free(&b->link);
-    enum link_policy policy =
-        b->pool->options.insecure ? LINK_INSECURE : LINK_LOCAL_ONLY;
-    if (link_connect(b->pool->context, b->endpoint, policy, &b->link) != ERR_NONE) {
-        log_error(&b->log, "cannot open a link to %s; trying again", b->endpoint);
+    enum err err = backend_connect(b);
+    if (err != ERR_NONE) {
+        if (err != ERR_LINK_DOWN)
+            log_error(&b->log, "cannot open a link to %s; trying again", b->endpoint);
         b->reopen_us = now_us + BACKEND_LAST_BACKOFF_US;
         return;
     }
@@ -211,8 +220,19 @@ static void open_link(struct backend *b)
         backend_greet(b);
 }
 
+void backend_reopen(struct backend *b, uint64_t wait_us)
+{
+    ASSERT(b->state <= BACKEND_CONNECTING);
+    close_link(b);
+    backend_set_state(b, BACKEND_CLOSED);
+    b->reopen_us = clock_now_us() + wait_us;
+    if (wait_us == 0)
+        open_link(b);
+}
+
 void backend_greet(struct backend *b)
 {
+    backend_keys_good(b);
     backend_set_state(b, BACKEND_GREETING);
     const struct pool_options *options = &b->pool->options;
     b->epoch = ++b->pool->epoch;

@@ -33,12 +33,14 @@ enum waker_result backend_on_input(void *arg)
     if (received == RECEIVE_LEFT)
         return WAKER_INPUT_LEFT;
 
-    bool came_up = false;
+    bool came_up = false, was_refused = false;
+    enum link_refusal refusal = REFUSAL_BROKEN;
     struct link_event e;
     while (link_next_event(b->link, &e)) {
         came_up = e.kind == LINK_UP;
-        if (e.kind == LINK_REFUSED)
-            log_debug(&b->log, "the handshake with %s failed", b->endpoint);
+        was_refused = e.kind == LINK_REFUSED;
+        if (was_refused)
+            refusal = e.refusal;
         if (e.kind != LINK_DOWN)
             continue;
         /* What it sent before it died is still there, and is worth as much as ever. */
@@ -48,6 +50,8 @@ enum waker_result backend_on_input(void *arg)
     }
     if (came_up && b->state == BACKEND_CONNECTING)
         backend_greet(b);
+    if (was_refused)
+        backend_on_refused(b, refusal);
     return WAKER_DRAINED;
 }
 

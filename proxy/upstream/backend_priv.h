@@ -60,6 +60,15 @@ struct backend {
     const char *fault_text;
     char fault_words[192]; /* what fault_text may point to */
 
+    /* keys (backend_keys.c); of tcp://, where the pool has some */
+    char own_key[KEY_TEXT], server_key[KEY_TEXT]; /* the link's; empty: none */
+    size_t key_index; /* of the authorized app keys, the one that is tried */
+    size_t keys_tried;
+    uint64_t round_us; /* the last wait between two rounds of all */
+    bool refusal_is_said;
+    bool is_successor;         /* of another one, which has it as its `successor` */
+    struct backend *successor; /* owned; NULL: none */
+
     /* what its HELLO said */
     uint64_t window_bytes;
     size_t inline_bytes;
@@ -129,6 +138,16 @@ void backend_notice(struct backend *b, const char *format, ...) PRINTF_LIKE(2, 3
 /* The connection is gone and the kernel said so: what the shared page says is final. */
 void backend_on_link_down(struct backend *b);
 void backend_greet(struct backend *b);
+/* Closes the link, which is not up, and opens another one `wait_us` from now. */
+void backend_reopen(struct backend *b, uint64_t wait_us);
+
+/* ---- backend_keys.c ---- */
+/* Opens b->link. ERR_LINK_DOWN: there is no key to try. */
+MUST_CHECK enum err backend_connect(struct backend *b);
+/* A handshake failed. May close the link. */
+void backend_on_refused(struct backend *b, enum link_refusal refusal);
+void backend_keys_good(struct backend *b); /* one succeeded */
+void backend_keys_changed(struct backend *b);
 
 /* ---- backend_frames.c ---- */
 /* The waker's callback. */

@@ -26,6 +26,7 @@ struct pool *pool_new(struct event_base *base,
     pool->options = *options;
     list_init(&pool->backends);
     list_init(&pool->leaving);
+    list_init(&pool->successors);
     list_init(&pool->touched);
     waiting_init(&pool->queue);
     table_init(&pool->by_key);
@@ -85,8 +86,9 @@ enum err pool_add(struct pool *pool, const char *name, const char *endpoint)
     CHECK_OBJ(pool, POOL_MAGIC);
     if (find_backend(pool, name) != NULL)
         return ERR_BAD_OPTION;
-    enum err err = link_check_endpoint(
-        endpoint, pool->options.insecure ? LINK_INSECURE : LINK_LOCAL_ONLY);
+    bool may_leave_host = pool->options.insecure || pool->options.keys != NULL;
+    enum err err =
+        link_check_endpoint(endpoint, may_leave_host ? LINK_INSECURE : LINK_LOCAL_ONLY);
     if (err != ERR_NONE)
         return err;
     struct backend *b = backend_new(pool, name, endpoint);
@@ -524,6 +526,7 @@ void pool_tick(struct pool *pool, uint64_t now_us)
         if (backend_load(b)->in_flight == 0)
             remove_backend(pool, b);
     }
+    pool_tick_successors(pool, now_us);
     pool->tick_us = now_us;
     pool_count_healthy(pool);
     watch_queue(pool, now_us);

@@ -27,6 +27,7 @@ struct pool_options {
     uint64_t heartbeat_timeout_us;
     uint32_t retry_budget_percent; /* of requests over the last 10 s, at least 3 */
     uint64_t window_bytes; /* --response-buffer: towards this proxy, per stream */
+    struct keys *keys;     /* of tcp://; borrowed; NULL: none */
     bool insecure;         /* tcp:// off loopback without keys */
     bool has_files;        /* FEATURE_FILE */
     uint64_t instance;     /* this proxy process */
@@ -64,6 +65,9 @@ void pool_set_limits(struct pool *pool,
 void pool_set_policy(struct pool *pool,
                      const struct balancer *balancer,
                      const struct pool_policy *policy);
+/* The keys were read again: links go over to our new key as soon as they can, and those
+ * to app servers whose key is not authorized any more end. */
+void pool_keys_changed(struct pool *pool);
 /* Closes it now: what runs there is settled by the started rule. False: no such name.
  */
 MUST_CHECK bool pool_remove(struct pool *pool, const char *name);

@@ -19,7 +19,8 @@ struct pool {
     struct link_context *context;
     struct pool_options options;
     struct list backends;
-    struct list leaving;  /* backends too, retired */
+    struct list leaving;    /* backends too, retired */
+    struct list successors; /* backends too, each of one that they will replace */
     struct list touched;  /* backends with something to send or to look at this turn */
     struct waiting queue; /* tickets, TICKET_QUEUED; the oldest goes first */
     struct table by_key;  /* backends that did not leave, by load.key */
@@ -43,6 +44,9 @@ struct pool {
 /* ---- health.c ---- */
 /* How many are healthy; about every 100 ms, and when one is no more. */
 void pool_count_healthy(struct pool *pool);
+
+/* ---- backend_keys.c ---- */
+void pool_tick_successors(struct pool *pool, uint64_t now_us);
 
 /* ---- pool.c ---- */
 /* Ends the queueing of a ticket, or its stream's list: TICKET_IDLE, on no list. */

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "protocol/key.h"
 #include "proxy/upstream/balance.h"
 
 enum admin_state {
@@ -25,8 +26,9 @@ struct backend_settings {
     enum admin_state state;
     bool keeps_sticky; /* ADMIN_DRAIN: requests whose cookie names it still go there */
     enum health_rule health;
-    uint32_t weight; /* its share of the requests; 0: none */
-    uint32_t limit;  /* most requests at once; the app server keeps to it; 0: none */
+    uint32_t weight;    /* its share of the requests; 0: none */
+    uint32_t limit;     /* most requests at once; the app server keeps to it; 0: none */
+    char key[KEY_TEXT]; /* the app server's public key; empty: any authorized one */
 };
 
 #define BACKEND_SETTINGS ((struct backend_settings){.weight = WEIGHT_DEFAULT})

@@ -50,7 +50,7 @@ INCLUDES = [
     ),
     (r"appserver/main\.c", [r"protocol/base/", r"appserver/"]),
     (r"appserver/(herald|options)", [r"protocol/", r"appserver/[a-z_]+\.h"]),
-    (r"appserver/", [r"protocol/base/", r"appserver/[a-z_]+\.h"]),
+    (r"appserver/", [r"protocol/(base/|link\.h|keys\.h)", r"appserver/[a-z_]+\.h"]),
     # The table of verbs, and nothing else of the proxy.
     (r"deploy/banyan/completion\.c", [r"protocol/", r"deploy/", r"proxy/admin/verbs\.def"]),
     (r"deploy/", [r"protocol/", r"deploy/"]),
@@ -86,6 +86,8 @@ BANNED = re.compile(
 TESTED_BY = {
     r".*/main\.c": "tests/integration",
     r"appserver/(interp|wsgi|asgi)/.*": "tests/integration",
+    r"appserver/child\.c": "tests/unit/appserver/test_master.c",
+    r"(appserver|proxy)/identity\.c": "tests/integration/test_keys.py",
     r"appserver/core/(inbox|reader|watch)\.c": "tests/unit/appserver/core",
     r"deploy/banyan/(admin|talk)\.c": "tests/integration/test_admin.py",
     r"deploy/banyan/channel\.c": "tests/integration/test_remote.py",
@@ -95,6 +97,7 @@ TESTED_BY = {
     r"proxy/admin/(admin|change|client|config|diff|edit|listen|metrics|metrics_page|names|operation|pause|register|remote|run|server|show|show_backends|show_clients|wait)\.c": (
         "tests/integration/test_admin.py"
     ),
+    r"deploy/banyan/keygen\.c": "tests/integration/test_keys.py",
     r"deploy/banyan/serve\.c": "tests/integration/test_serve.py",
     r"proxy/(answer|edge|exchange_state|turn)\.c": "tests/unit/proxy/test_exchange.c",
     r"proxy/http/clients\.c": "tests/unit/proxy/http/test_client.c",

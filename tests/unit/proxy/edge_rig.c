@@ -187,6 +187,11 @@ bool pool_turn(struct pool *pool, uint64_t at_us)
     return false;
 }
 
+void pool_keys_changed(struct pool *pool)
+{
+    assert_ptr_equal(pool, &rig_pool);
+}
+
 void pool_tick(struct pool *pool, uint64_t at_us)
 {
     assert_ptr_equal(pool, &rig_pool);

@@ -12,7 +12,7 @@
 #include "proxy/site.h"
 
 struct pool {
-    int turns, ticks;
+    int turns, ticks, key_changes;
     uint32_t busy, up;
     bool has_more, is_freed;
 };
@@ -29,6 +29,11 @@ void pool_tick(struct pool *pool, uint64_t now_us)
 {
     assert_int_equal(now_us, 42);
     pool->ticks++;
+}
+
+void pool_keys_changed(struct pool *pool)
+{
+    pool->key_changes++;
 }
 
 uint32_t pool_busy(const struct pool *pool)
@@ -111,6 +116,9 @@ static void every_pool_has_its_turn_and_its_tick(void **state)
     assert_int_equal(api.turns, 2);
     sites_tick(all, 42);
     assert_int_equal(web.ticks + api.ticks, 2);
+    sites_keys_changed(all);
+    assert_int_equal(web.key_changes, 1);
+    assert_int_equal(api.key_changes, 1);
     assert_false(sites_has_to_watch(all));
     api.up = 0;
     assert_true(sites_has_to_watch(all));
