@@ -131,8 +131,8 @@ static bool
 check_endpoint(const struct operation *op, const char *text, struct buf *message)
 {
     if (op->key[0] == '\0')
-        return proxy_endpoint_check(text, op->admin->options.proxy->insecure,
-                                    "register", message);
+        return proxy_endpoint_check(text, op->admin->options.proxy, "register",
+                                    message);
     if (!link_endpoint_is_local(text) && strlen(text) < MEMBER_ENDPOINT &&
         link_check_endpoint(text, LINK_INSECURE) == ERR_NONE)
         return true;
