@@ -5,11 +5,13 @@ gone or killed."""
 
 import collections
 import signal
+import subprocess
 import threading
-import time
 
+import pytest
 import requests
-from test_balance import Row
+from conftest import program, until
+from test_balance import APPS, Row
 
 NAME = "node"
 
@@ -114,35 +116,102 @@ def test_after_sticky_wait_another_one_serves_it(start):
     assert requests.get(row.url + "/", cookies={NAME: moved}).text == "b1"
 
 
-def test_a_killed_one_fails_nobody_and_its_clients_move(start):
-    """Under load, each client with a cookie of its own; only what is idempotent and in
-    flight is sent again."""
-    row = Row(start, 3, "--sticky", NAME, "--balance", "round_robin", "--retry-budget", "100")
-    failed, moves, stop = collections.Counter(), [], threading.Event()
+class Load:
+    """Clients that ask one request after the other, each with its own cookie."""
 
-    def client(session, name):
-        while not stop.is_set():
-            answer = session.get(row.url + "/?0.005", timeout=20)
+    def __init__(self, row, sessions):
+        self.row, self.stop, self.failed = row, threading.Event(), collections.Counter()
+        self.served, self.moves = 0, []
+        self.threads = [threading.Thread(target=self.run, args=pair) for pair in sessions]
+        for t in self.threads:
+            t.start()
+
+    def run(self, name, session):
+        while not self.stop.is_set():
+            answer = session.get(self.row.url + "/?0.005", timeout=30)
+            self.served += 1
             if answer.status_code != 200:
-                failed[answer.status_code] += 1
+                self.failed[answer.status_code] += 1
             elif answer.text != name:
                 assert cookie_of(answer) is not None
-                moves.append((name, answer.text))
+                self.moves.append((name, answer.text))
                 name = answer.text
+            else:
+                assert cookie_of(answer) is None
 
-    clients = []
-    for _ in range(4):
-        for name, session in homes(row, 3).items():
-            clients.append(threading.Thread(target=client, args=(session, name)))
-    for t in clients:
-        t.start()
-    row.apps[0].signal(signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while sum(old == "b0" for old, _ in moves) < 4 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    stop.set()
-    for t in clients:
-        t.join()
-    assert not failed
-    assert collections.Counter(old for old, _ in moves) == {"b0": 4}
-    assert "b0" not in {new for _, new in moves}
+    def moved_from(self, name):
+        return sum(old == name for old, _ in self.moves)
+
+    def end(self):
+        self.stop.set()
+        for t in self.threads:
+            t.join()
+
+
+def test_killed_ones_fail_nobody_and_their_clients_move(start):
+    """One after the other, under load, with requests in flight and in the queue for them; all
+    are idempotent."""
+    row = Row(start, 3, "--sticky", NAME, "--balance", "round_robin", threads=2)
+    load = Load(row, [pair for _ in range(4) for pair in homes(row, 3).items()])
+    for i in range(3):
+        name, served = f"b{i}", load.served
+        until(lambda n=served: load.served > n + 300, "load")
+        before = len(load.moves)
+        row.apps[i].signal(signal.SIGKILL)
+        until(lambda n=name: row.proxy.log().count(f"{n} app server") > 1, "its end")
+        until(lambda n=before: len(load.moves) > n, "clients that move")
+        row.start_app(i, {})
+        until(lambda r=i: row.proxy.log().count(f"{row.endpoint(r)} is up (pid ") == 2, "its successor")
+    load.end()
+    assert not load.failed
+    # Each had clients when it died, and no client went to one that was not there.
+    assert {old for old, _ in load.moves} == {"b0", "b1", "b2"}
+
+
+def banyan(row, *words):
+    done = subprocess.run([program("banyan"), "--proxy", row.control, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    return done.stdout
+
+
+@pytest.fixture
+def governed(start):
+    control = str(start.folder / "control.sock")
+    row = Row(start, 2, "--sticky", NAME, "--balance", "round_robin", "--control", control)
+    row.control = control
+    return row
+
+
+@pytest.mark.parametrize("words", [("weight", "b0", "0"), ("drain", "b0", "sticky=allow")])
+def test_only_new_clients_go_elsewhere(governed, words):
+    sessions = homes(governed, 2)
+    banyan(governed, *words)
+    answers = [sessions["b0"].get(governed.url + "/") for _ in range(10)]
+    assert {a.text for a in answers} == {"b0"}
+    fresh = [requests.get(governed.url + "/").text for _ in range(10)]
+    assert fresh == ["b1"] * 10
+
+
+@pytest.mark.parametrize("words", [("drain", "b0"), ("maint", "b0"), ("health", "b0", "down"), ("remove", "b0")])
+def test_its_clients_move_under_load_and_none_fails(governed, words):
+    sessions = [pair for _ in range(3) for pair in homes(governed, 2).items()]
+    load = Load(governed, sessions)
+    until(lambda: load.served > 100, "load")
+    banyan(governed, *words)
+    until(lambda: load.moved_from("b0") == 3, "its clients move")
+    served = load.served
+    until(lambda: load.served > served + 100, "load")
+    load.end()
+    assert not load.failed and load.moves == [("b0", "b1")] * 3
+
+
+def test_a_rolling_restart_keeps_clients_with_their_names(start, site_of):
+    """`banyan serve`: the workers of the next generation have the names of those before."""
+    site = site_of("balance", "--chdir", APPS, "--workers", "2", "--sticky", NAME, "-e", "NAME=w", "--balance", "round_robin")
+    answers = [requests.get(site.url + "/") for _ in range(10)]
+    cookies = {cookie_of(a) for a in answers}
+    assert len(cookies) == 2
+    before = site.log().count(" is up (pid ")
+    site.process.signal(signal.SIGHUP)
+    until(lambda: site.log().count(" is up (pid ") >= before + 2, "the next generation")
+    until(lambda: not [c for c in cookies if cookie_of(requests.get(site.url + "/", cookies={NAME: c})) is not None], "all stay")
