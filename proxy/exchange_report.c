@@ -2,6 +2,7 @@
  * Most of a row stands in the REQUEST frame that the exchange keeps. */
 #include "proxy/exchange_report.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "protocol/base/mem.h"
@@ -43,7 +44,11 @@ static void report_one(const struct exchange *x, struct request_report *row)
     uint64_t until_us = t->state == TICKET_QUEUED ? now_us : t->sent_us;
     if (t->submitted_us != 0 && until_us > t->submitted_us)
         row->queued_us = until_us - t->submitted_us;
-    copy_text(row->backend, sizeof row->backend, slice_from(x->backend_name));
+    if (x->site != NULL)
+        copy_text(row->pool, sizeof row->pool, slice_from(x->site->settings.name));
+    if (x->backend_name[0] != '\0')
+        (void)snprintf(row->backend, sizeof row->backend, "%s/%s", row->pool,
+                       x->backend_name);
     if (!read_frame(x, &f))
         return;
     copy_text(row->id, sizeof row->id, f.id);

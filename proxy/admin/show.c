@@ -47,6 +47,7 @@ void verb_help(struct operation *op)
         {"verb", "VERB", ALIGN_LEFT},
         {"arguments", "ARGUMENTS", ALIGN_LEFT},
         {"role", "ROLE", ALIGN_LEFT},
+        {"effect", NULL, ALIGN_LEFT},
         {"help", "", ALIGN_LEFT}};
     struct report *r = &op->report;
     bool is_any = false;
@@ -65,6 +66,7 @@ void verb_help(struct operation *op)
         report_text(r, r->is_json || *verbs[i].arguments != '\0' ? verbs[i].arguments
                                                                  : " ");
         report_text(r, role_name(verbs[i].role));
+        report_text(r, verbs[i].effect == VERB_CHANGES ? "changes" : "reads");
         report_text(r, verbs[i].help);
     }
     if (!r->is_json && op->command.operand_count == 0)
@@ -176,52 +178,6 @@ static void step_show_stats(struct operation *op)
 void verb_show_stats(struct operation *op)
 {
     operation_look(op, 0, step_show_stats);
-}
-
-/* ---- requests ---- */
-
-static void step_show_requests(struct operation *op)
-{
-    static const struct report_column columns[] = {
-        {"id", "ID", ALIGN_LEFT},           {"stage", "STAGE", ALIGN_LEFT},
-        {"age_ms", "AGE/ms", ALIGN_RIGHT},  {"queued_ms", "QUEUED/ms", ALIGN_RIGHT},
-        {"backend", "BACKEND", ALIGN_LEFT}, {"client", "CLIENT", ALIGN_LEFT},
-        {"method", "METHOD", ALIGN_LEFT},   {"target", "TARGET", ALIGN_LEFT}};
-    struct report *r = &op->report;
-    uint32_t hidden = 0;
-    report_table(r, "requests", COLUMNS(columns));
-    for (uint32_t i = 0; i < op->admin->options.edge_count; i++) {
-        const struct snapshot *s = op->snapshots[i];
-        for (uint32_t n = 0; s != NULL && n < s->requests.count; n++) {
-            const struct request_report *q = &s->requests.rows[n];
-            bool is_waiting = strcmp(q->stage, "queued") == 0;
-            if (op->is_queue_only && !is_waiting)
-                continue;
-            report_text(r, q->id);
-            report_text(r, q->stage);
-            report_ms(r, q->age_us);
-            report_ms(r, q->queued_us);
-            report_text(r, q->backend);
-            report_text(r, q->client);
-            report_text(r, q->method);
-            report_text(r, q->target);
-        }
-        hidden += s == NULL ? 0 : s->requests.total - s->requests.count;
-    }
-    if (hidden > 0)
-        report_say(r, "and %u more", hidden);
-    operation_finish(op, OUTCOME_DONE);
-}
-
-void verb_show_requests(struct operation *op)
-{
-    operation_look(op, SNAPSHOT_REQUESTS, step_show_requests);
-}
-
-void verb_show_queue(struct operation *op)
-{
-    op->is_queue_only = true;
-    operation_look(op, SNAPSHOT_REQUESTS, step_show_requests);
 }
 
 /* ---- events ---- */

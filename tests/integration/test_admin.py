@@ -243,7 +243,8 @@ def test_requests_and_clients_are_shown_and_can_be_ended(start):
             return [r for r in rows if r["stage"] == "running"]
 
         row = until(running, "a running request")[0]
-        assert row["backend"] == "a" and row["target"].startswith("/slow")
+        assert row["backend"] == "default/a" and row["pool"] == "default"
+        assert row["target"].startswith("/slow")
         assert row["method"] == "GET" and row["client"] == "127.0.0.1"
         clients = plane.done("--json", "show", "clients").json["clients"]
         assert [r["state"] for r in clients] == ["busy"]
