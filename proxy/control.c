@@ -6,6 +6,7 @@
  *     SIGTERM, SIGINT   finish what runs and end; a second one ends at once
  *     SIGUSR1           reopen the access log
  *     SIGHUP            read the configuration again
+ *     SIGUSR2           give way to the program that stands at our path now
  *
  * and on the operator's lines (proxy/admin), which become orders to the edges. */
 #include "proxy/control.h"
@@ -39,8 +40,6 @@ enum {
 static bool open_everything(struct control *c);
 static bool open_admin(struct control *c);
 static void start_edges(struct control *c);
-static void stop_edges(struct control *c);
-static NO_RETURN void end_at_once(struct control *c);
 static void on_signals(evutil_socket_t fd, short what, void *arg);
 static enum waker_result on_reports(void *arg);
 static void serve(struct control *c);
@@ -63,7 +62,10 @@ int control_run(struct config **config_p)
         return 1;
     }
     start_edges(&c);
-    control_begin_listening(&c);
+    if (c.predecessor == NULL)
+        control_begin_listening(&c);
+    else
+        admin_await_backends(c.admin);
     serve(&c);
     for (uint32_t i = 0; i < c.edge_count; i++)
         ASSERT(pthread_join(c.edges[i].thread, NULL) == 0);
@@ -84,7 +86,7 @@ static void raise_file_limit(void)
 }
 
 /* Every thread inherits the blocked set: only the signalfd takes the signals. */
-static int open_signals(void)
+static int open_signals(sigset_t *ret_before)
 {
     sigset_t set;
     (void)sigemptyset(&set);
@@ -92,8 +94,10 @@ static int open_signals(void)
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGUSR1);
     (void)sigaddset(&set, SIGHUP);
+    (void)sigaddset(&set, SIGUSR2);
+    (void)sigaddset(&set, SIGCHLD);
     (void)signal(SIGPIPE, SIG_IGN);
-    ASSERT(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+    ASSERT(pthread_sigmask(SIG_BLOCK, &set, ret_before) == 0);
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
@@ -112,7 +116,7 @@ static bool open_everything(struct control *c)
 {
     const struct proxy_options *o = c->options;
     raise_file_limit();
-    c->signal_fd = open_signals();
+    c->signal_fd = open_signals(&c->start_signals);
     if (c->signal_fd < 0) {
         log_error(NULL, "cannot watch signals: %s", strerror(errno));
         return false;
@@ -188,14 +192,19 @@ static void on_shut_down(void *owner, enum shutdown_kind kind)
 {
     struct control *c = owner;
     if (kind == SHUTDOWN_QUICK)
-        end_at_once(c);
-    stop_edges(c);
+        control_end_at_once(c);
+    control_stop(c);
 }
 
 static bool on_reopen_logs(void *owner)
 {
     struct control *c = owner;
     return c->access_log == NULL || access_log_reopen(c->access_log);
+}
+
+static bool on_upgrade(void *owner, uint64_t patience_us, struct buf *ret_message)
+{
+    return control_upgrade(owner, patience_us, ret_message);
 }
 
 static bool on_reload(void *owner, const char *by, struct buf *ret_report)
@@ -228,6 +237,12 @@ static bool open_admin(struct control *c)
         .reopen_logs = on_reopen_logs,
         .reload = on_reload,
         .check = on_check,
+        .upgrade = on_upgrade,
+        .backends_are_up = control_backends_are_up,
+        .backends = control_service_backends,
+        .state = c->predecessor == NULL ? (struct slice){0}
+                                        : predecessor_state(c->predecessor),
+        .is_successor = c->predecessor != NULL,
     };
     buf_init(&message, 0);
     c->admin = admin_new(&options, &message);
@@ -270,18 +285,20 @@ static void start_edges(struct control *c)
 
 /* ---- run ---- */
 
-static void stop_edges(struct control *c)
+void control_stop(struct control *c)
 {
     static const struct edge_order order = {.kind = EDGE_SHUTDOWN};
     if (c->is_stopping)
         return;
     c->is_stopping = true;
+    control_end_upgrade(c);
+    control_service_stopping(c);
     control_order_all(c, &order);
     bind_set_close(c->binds);
 }
 
 /* The edges are cut off where they stand; what must not stay behind is removed. */
-static void end_at_once(struct control *c)
+void control_end_at_once(struct control *c)
 {
     log_warn(NULL, "ending at once");
     admin_free(&c->admin);
@@ -296,6 +313,15 @@ static void on_signal(struct control *c, uint32_t number)
             log_error(NULL, "cannot reopen the access log: %s", strerror(errno));
         return;
     }
+    if (number == SIGUSR2) {
+        control_upgrade_on_signal(c);
+        return;
+    }
+    if (number == SIGCHLD) {
+        if (c->successor != NULL)
+            successor_reap(c->successor);
+        return;
+    }
     if (number == SIGHUP) {
         struct buf report;
         buf_init(&report, 0);
@@ -304,14 +330,16 @@ static void on_signal(struct control *c, uint32_t number)
         return;
     }
     if (c->is_stopping)
-        end_at_once(c);
+        control_end_at_once(c);
     log_info(NULL, "%s: finishing what runs, for at most %g s; once more ends at once",
              number == SIGINT ? "SIGINT" : "SIGTERM", c->options->graceful_timeout_s);
-    stop_edges(c);
+    control_stop(c);
 }
 
-static void announce_when_ready(struct control *c)
+void control_announce(struct control *c)
 {
+    if (c->predecessor_is_waiting)
+        return;
     for (uint32_t i = 0; i < c->edge_count; i++)
         if (!c->edges[i].is_ready)
             return;
@@ -319,6 +347,7 @@ static void announce_when_ready(struct control *c)
         return;
     c->is_announced = true;
     control_log_listeners(c);
+    control_service_ready(c);
 }
 
 static void on_report(struct control *c, struct edge_thread *e, struct slice bytes)
@@ -329,19 +358,20 @@ static void on_report(struct control *c, struct edge_thread *e, struct slice byt
     switch (report.kind) {
     case EDGE_READY:
         e->is_ready = true;
-        announce_when_ready(c);
+        control_announce(c);
         break;
     case EDGE_FAILED:
         log_error(NULL, "edge thread %u failed", e->options.number);
         e->is_stopped = c->has_failed = true;
         admin_on_edge_stopped(c->admin, e->options.number);
-        stop_edges(c);
+        control_stop(c);
         break;
     case EDGE_STOPPED:
         e->is_stopped = true;
         admin_on_edge_stopped(c->admin, e->options.number);
         break;
     case EDGE_TURNED:
+        control_service_turned(c, e);
         break;
     case EDGE_CONFIGURED:
         e->config_number++;
@@ -352,6 +382,7 @@ static void on_report(struct control *c, struct edge_thread *e, struct slice byt
         break;
     case EDGE_NOTICE:
         admin_on_notice(c->admin, report.pool, report.name, report.text);
+        control_service_look(c);
         break;
     }
 }
@@ -399,6 +430,12 @@ static void serve(struct control *c)
 
 static void close_everything(struct control *c)
 {
+    successor_free(&c->successor);
+    predecessor_free(&c->predecessor);
+    if (c->upgrade_end != NULL)
+        event_free(c->upgrade_end);
+    if (c->watchdog != NULL)
+        event_free(c->watchdog);
     admin_free(&c->admin);
     for (uint32_t i = 0; i < c->edge_count; i++) {
         waker_free(&c->edges[i].waker);

@@ -17,6 +17,7 @@ bool control_open_listeners(struct control *c, struct buf *ret_message)
 {
     const struct option_list *bind = &c->options->bind;
     c->inherited = inherited_new();
+    control_meet_predecessor(c);
     c->binds = bind_set_new(c->edge_count, c->inherited);
     if (!bind_set_prepare(c->binds, bind->items, bind->count, ret_message))
         return false;
@@ -30,7 +31,7 @@ bool control_open_admin_listeners(struct control *c, struct buf *ret_message)
         return false;
     admin_commit_listeners(c->admin);
     size_t left = inherited_count(c->inherited);
-    if (left > 0)
+    if (left > 0 && c->predecessor == NULL)
         log_warn(NULL,
                  "%zu of the descriptors that were passed are not listened on: "
                  "no --bind, --control or --metrics names them",

@@ -127,14 +127,17 @@ static bool reload_keys_alone(struct control *c, struct buf *ret_report)
     return true;
 }
 
-bool control_reload(struct control *c, const char *by, struct buf *ret_report)
+static bool reload(struct control *c, const char *by, struct buf *ret_report)
 {
     struct config *was = c->config, *fresh = NULL;
-    if (!c->is_stopping && was->options.config == NULL && c->keys != NULL)
+    if (!c->is_stopping && c->successor == NULL && was->options.config == NULL &&
+        c->keys != NULL)
         return reload_keys_alone(c, ret_report);
-    if (c->is_stopping || was->options.config == NULL) {
+    if (c->is_stopping || c->successor != NULL || was->options.config == NULL) {
         add_line(ret_report, c->is_stopping ? "the proxy is shutting down"
-                                            : "there is no --config to read again");
+                             : c->successor != NULL
+                                 ? "another process takes over"
+                                 : "there is no --config to read again");
         return refuse_reload(ret_report);
     }
     if (config_load(was->argc, was->argv, &fresh, ret_report) != ERR_NONE)
@@ -144,10 +147,10 @@ bool control_reload(struct control *c, const char *by, struct buf *ret_report)
         config_free(&fresh);
         return refuse_reload(ret_report);
     }
-    struct reload reload = {.report = ret_report};
+    struct reload r = {.report = ret_report};
     struct buf lines;
     buf_init(&lines, 0);
-    config_diff(c->started, was, fresh, on_change, &reload);
+    config_diff(c->started, was, fresh, on_change, &r);
     put_in_force(c, fresh, by, &lines);
     if (buf_len(&lines) > 0) {
         log_text(LOG_WARN, NULL, buf_slice(&lines));
@@ -155,10 +158,18 @@ bool control_reload(struct control *c, const char *by, struct buf *ret_report)
         add_line(ret_report, buf_slice(&lines).ptr);
     }
     buf_fini(&lines);
-    reload.changes += reload_keys(c, ret_report);
-    if (reload.changes == 0)
+    r.changes += reload_keys(c, ret_report);
+    if (r.changes == 0)
         add_line(ret_report, "nothing differs");
     log_info(NULL, "reload: %s is in force, changes: %u", fresh->options.config,
-             reload.changes);
+             r.changes);
     return true;
+}
+
+bool control_reload(struct control *c, const char *by, struct buf *ret_report)
+{
+    control_service_reloading(c);
+    bool is_in_force = reload(c, by, ret_report);
+    control_service_reloaded(c, is_in_force);
+    return is_in_force;
 }

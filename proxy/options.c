@@ -131,6 +131,10 @@ static const struct option_row rows[] = {
      86400, NULL, "how long a client may read nothing of its answer"},
     {"graceful-timeout", 0, OPTION_SECONDS, ROW(graceful_timeout_s), "SECONDS", "30", 0,
      86400, NULL, "how long running requests may take after SIGTERM"},
+    {"upgrade-timeout", 0, OPTION_SECONDS, ROW(upgrade_timeout_s), "SECONDS", "3600", 0,
+     30 * 86400, NULL,
+     "how long connections may live on in a proxy that an upgrade has replaced, "
+     "WebSockets among them"},
     {"heartbeat-timeout", 0, OPTION_SECONDS, ROW(heartbeat_timeout_s), "SECONDS", "3",
      0.5, 3600, NULL,
      "silence after which an app server that owes an answer is given up"},

@@ -31,9 +31,9 @@ struct proxy_options {
     bool lenient, insecure, sched_batch, websocket_compression, check, help, version;
     double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,
         request_timeout_s, keepalive_timeout_s, write_timeout_s, graceful_timeout_s,
-        heartbeat_timeout_s, queue_target_s, queue_interval_s, eject_time_s,
-        slow_start_s, check_interval_s, check_timeout_s, resolve_interval_s,
-        control_idle_timeout_s, sticky_wait_s, sticky_ttl_s;
+        upgrade_timeout_s, heartbeat_timeout_s, queue_target_s, queue_interval_s,
+        eject_time_s, slow_start_s, check_interval_s, check_timeout_s,
+        resolve_interval_s, control_idle_timeout_s, sticky_wait_s, sticky_ttl_s;
     int64_t check_rise, check_fall;
     int64_t eject_after, eject_rate, eject_most, panic_threshold;
     int64_t body_min_rate;   /* bytes/s after body_grace_s; 0: off */

@@ -75,6 +75,10 @@ static const struct option_row ROWS[] = {
      "0: never"},
     {"graceful-timeout", 0, OPTION_SECONDS, ROW(graceful_timeout_s), "SECONDS", "30",
      0, 86400, NULL, "how long running requests may take after SIGTERM"},
+    {"upgrade-timeout", 0, OPTION_SECONDS, ROW(upgrade_timeout_s), "SECONDS", "3600", 0,
+     30 * 86400, NULL,
+     "how long connections may live on in a proxy that an upgrade has replaced, "
+     "WebSockets among them"},
     {"max-requests", 0, OPTION_COUNT, ROW(max_requests), "N", "0", 0, 1e15, NULL,
      "replace a process after so many requests; 0: never"},
     {"max-requests-jitter", 0, OPTION_COUNT, ROW(max_requests_jitter), "N", "0",
@@ -225,6 +229,7 @@ static const char *const FOR_PROXY[] = {
     "log-format",
     "log-output",
     "graceful-timeout",
+    "upgrade-timeout",
     "sched-batch",
     "trusted-proxies",
     "lenient",

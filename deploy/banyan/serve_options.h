@@ -28,7 +28,8 @@ struct serve_options {
     bool sched_batch;
     /* the proxy's */
     double header_timeout_s, body_timeout_s, body_grace_s, queue_timeout_s,
-        request_timeout_s, keepalive_timeout_s, write_timeout_s, heartbeat_timeout_s;
+        request_timeout_s, keepalive_timeout_s, write_timeout_s, heartbeat_timeout_s,
+        upgrade_timeout_s;
     int64_t body_min_rate, max_connections, max_queue, max_pipeline, retry_budget;
     int64_t max_body, max_head, max_target, max_fields;
     int64_t request_buffer, response_buffer;

@@ -18,6 +18,8 @@
 #include "proxy/admin/state_file.h"
 
 static bool load_state(struct admin *admin, struct buf *message);
+static void use_configuration(struct admin *admin);
+static bool take_state(struct admin *admin, struct buf *message);
 static void forget_unsaved(struct admin *admin);
 
 struct admin *admin_new(const struct admin_options *options, struct buf *ret_message)
@@ -108,10 +110,18 @@ static bool read_state(struct admin *admin, const char *path, struct buf *messag
 /* The members as the state file has them, and what the configuration says of them. */
 static bool load_state(struct admin *admin, struct buf *message)
 {
-    const struct config *config = admin->options.config;
-    struct buf lines;
     if (admin->state_file != NULL && !read_state(admin, admin->state_file, message))
         return false;
+    use_configuration(admin);
+    members_save(&admin->members, &admin->saved_text);
+    forget_unsaved(admin);
+    return admin->options.state.len == 0 || take_state(admin, message);
+}
+
+static void use_configuration(struct admin *admin)
+{
+    const struct config *config = admin->options.config;
+    struct buf lines;
     buf_init(&lines, 0);
     members_configure(&admin->members, config, &lines);
     members_settle(&admin->members);
@@ -120,9 +130,24 @@ static bool load_state(struct admin *admin, struct buf *message)
         admin->members.most += (uint32_t)config->pools[i].backend_count;
     log_text(LOG_INFO, NULL, buf_slice(&lines));
     buf_fini(&lines);
-    members_save(&admin->members, &admin->saved_text);
-    forget_unsaved(admin);
-    return true;
+}
+
+/* What is in force with the process before, whether saved or not. */
+static bool take_state(struct admin *admin, struct buf *message)
+{
+    struct buf why;
+    buf_init(&why, 0);
+    admin->live = *admin->options.proxy;
+    bool ok =
+        members_load(&admin->members, admin->options.state, clock_now_us(), &why) &&
+        use_settings(admin, &why);
+    if (ok)
+        use_configuration(admin);
+    else
+        buf_addf(message, "what the process before has decided cannot be read: %.*s",
+                 SLICE_FMT(buf_slice(&why)));
+    buf_fini(&why);
+    return ok;
 }
 
 bool admin_has_room(const struct admin *admin,
@@ -259,6 +284,8 @@ static void forget_unsaved(struct admin *admin)
 
 bool admin_write_saved(struct admin *admin)
 {
+    if (admin->is_frozen)
+        return true; /* the file is another process's by now, or in a moment */
     struct buf text;
     buf_init(&text, 0);
     members_save(&admin->saved, &text);

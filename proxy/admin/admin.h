@@ -35,6 +35,13 @@ struct admin_options { /* all borrowed, outlives the admin */
     void (*order)(void *owner, uint32_t edge, const struct edge_order *order);
     void (*shut_down)(void *owner, enum shutdown_kind kind);
     bool (*reopen_logs)(void *owner); /* false: errno */
+    /* Starts the program anew in place of this process (control_upgrade); then
+     * admin_leave or admin_thaw. */
+    bool (*upgrade)(void *owner, uint64_t patience_us, struct buf *ret_message);
+    void (*backends_are_up)(void *owner); /* admin_await_backends */
+    void (*backends)(void *owner, uint32_t up, uint32_t wanted);
+    struct slice state; /* of the process before, as the state file has it; or empty */
+    bool is_successor; /* in place of another process: remote endpoints are still its */
     /* Reads the configuration again: a line for each change, or (false: nothing has
      * changed) for each mistake. */
     bool (*reload)(void *owner, const char *by, struct buf *ret_report);
@@ -59,6 +66,25 @@ void admin_begin_listening(struct admin *admin);
 /* Orders the whole membership: the first orders of each edge. With the last edge the
  * hosts of backends begin to be looked up. */
 void admin_introduce(struct admin *admin, uint32_t edge);
+
+/* The app servers as the first edge thread sees them: options.backends. */
+void admin_look_at_backends(struct admin *admin);
+
+/* ---- an upgrade: in the process that is replaced ---- */
+/* Nothing is changed any more; what was decided, as text. False: ret_message says what
+ * is not finished. */
+MUST_CHECK bool
+admin_freeze(struct admin *admin, struct buf *ret_state, struct buf *ret_message);
+/* As before; `reason`, if any, is what `upgrade` answers. */
+void admin_thaw(struct admin *admin, const char *reason);
+void admin_tell_sockets(struct admin *admin,
+                        void (*tell)(void *arg, int fd, const char *name),
+                        void *arg);
+/* `pid` listens there from here on. */
+void admin_leave(struct admin *admin, int pid);
+/* ---- and in the one that comes ---- */
+/* Tells options.backends_are_up when they are, or have had time enough. */
+void admin_await_backends(struct admin *admin);
 
 /* This one is in force from here on, but for what `set` has changed; the edges have its
  * pools and options already. It outlives the admin, or the next one. Orders what its

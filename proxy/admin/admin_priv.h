@@ -45,11 +45,16 @@ struct admin {
     bool is_edge_stopped[ADMIN_MAX_EDGES];
     uint64_t operation_ids;
     struct list operations;
+    /* upgrade.c */
+    struct operation *upgrade; /* the verb that waits; NULL: none */
+    bool is_frozen;
     /* listen.c */
     struct bind_set *controls, *metrics;
     struct list listeners;
     const struct proxy_options *prepared;
     bool is_listening;
+    struct event *remote_retry;
+    unsigned remote_tries;
     /* server.c */
     struct list clients; /* of remote.c, too */
     uint32_t connection_count;
@@ -212,6 +217,8 @@ MUST_CHECK bool remote_prepare(struct admin *admin,
                                struct buf *ret_message);
 void remote_rollback(struct admin *admin);
 void remote_commit(struct admin *admin);
+/* Closes them, after what is said there was sent. */
+void remote_leave(struct admin *admin);
 /* After the clients are gone; waits a moment for the last answers to leave. */
 void remote_free_all(struct admin *admin);
 uint32_t remote_peer_count(const struct admin *admin);

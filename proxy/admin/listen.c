@@ -12,6 +12,8 @@
 #include "proxy/admin/admin_priv.h"
 #include "proxy/admin/metrics.h"
 
+enum { REMOTE_RETRY_US = 50 * 1000, REMOTE_TRIES = 200 };
+
 struct admin_listener { /* one socket */
     struct node node;
     struct admin *admin;
@@ -84,7 +86,8 @@ bool admin_prepare_listeners(struct admin *admin,
         bind_set_rollback(admin->controls);
         return false;
     }
-    if (!remote_prepare(admin, options, ret_message)) {
+    bool is_open = admin->options.is_successor && !admin->is_listening;
+    if (!is_open && !remote_prepare(admin, options, ret_message)) {
         bind_set_rollback(admin->controls);
         bind_set_rollback(admin->metrics);
         return false;
@@ -176,9 +179,38 @@ void admin_commit_listeners(struct admin *admin)
     CHECK_OBJ(admin, ADMIN_MAGIC);
     bind_set_commit(admin->controls, on_control, admin);
     bind_set_commit(admin->metrics, on_metrics, admin);
-    remote_commit(admin);
+    if (!admin->options.is_successor || admin->is_listening)
+        remote_commit(admin);
     set_roles(admin, admin->prepared);
     admin->prepared = NULL;
+}
+
+static void open_remotes(struct admin *admin);
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    open_remotes(CAST_OBJ(arg, struct admin, ADMIN_MAGIC));
+}
+
+/* The predecessor closes them when it has heard of us. */
+static void open_remotes(struct admin *admin)
+{
+    static const struct timeval pause = {0, REMOTE_RETRY_US};
+    struct buf message;
+    buf_init(&message, 0);
+    if (remote_prepare(admin, admin->options.proxy, &message)) {
+        remote_commit(admin);
+    } else if (++admin->remote_tries < REMOTE_TRIES) {
+        if (admin->remote_retry == NULL)
+            admin->remote_retry = evtimer_new(admin->options.base, on_retry, admin);
+        ASSERT(admin->remote_retry != NULL &&
+               evtimer_add(admin->remote_retry, &pause) == 0);
+    } else {
+        log_error(NULL, "%.*s", SLICE_FMT(buf_slice(&message)));
+    }
+    buf_fini(&message);
 }
 
 void admin_begin_listening(struct admin *admin)
@@ -189,12 +221,17 @@ void admin_begin_listening(struct admin *admin)
         struct admin_listener *l = NODE_OF(n, struct admin_listener, node);
         ASSERT(event_add(l->event, NULL) == 0);
     }
+    if (admin->options.is_successor)
+        open_remotes(admin);
 }
 
 void admin_close_listeners(struct admin *admin)
 {
     LIST_FOREACH(&admin->listeners, n)
         close_listener(NODE_OF(n, struct admin_listener, node));
+    if (admin->remote_retry != NULL)
+        event_free(admin->remote_retry);
+    admin->remote_retry = NULL;
     bind_set_free(&admin->controls);
     bind_set_free(&admin->metrics);
 }

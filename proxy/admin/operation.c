@@ -88,6 +88,10 @@ void operation_start(struct admin_client *client, struct slice line)
         operation_refuse(op, "if-generation=%llu, but it is %llu now: look again",
                          (unsigned long long)c->if_generation,
                          (unsigned long long)generation);
+    else if (op->admin->is_frozen && c->verb->effect == VERB_CHANGES)
+        operation_refuse(op,
+                         "another process takes over from this one: say it again in "
+                         "a moment");
     else
         c->verb->run(op);
 }

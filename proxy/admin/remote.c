@@ -184,6 +184,16 @@ void remote_commit(struct admin *admin)
     }
 }
 
+void remote_leave(struct admin *admin)
+{
+    LIST_FOREACH(&admin->remotes, n) {
+        struct remote *r = NODE_OF(n, struct remote, node);
+        LIST_FOREACH(&r->peers, peer)
+            flush_peer(&NODE_OF(peer, struct remote_peer, node)->client);
+        free_remote(&r);
+    }
+}
+
 void remote_free_all(struct admin *admin)
 {
     for (struct node *n = list_pop_front(&admin->remotes); n != NULL;

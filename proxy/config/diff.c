@@ -42,6 +42,7 @@ bool config_is_live(const struct option_row *row)
         "keepalive-timeout",
         "write-timeout",
         "graceful-timeout",
+        "upgrade-timeout",
         "heartbeat-timeout",
         "retry-budget",
         "resolve-interval",

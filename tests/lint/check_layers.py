@@ -101,6 +101,8 @@ TESTED_BY = {
     r"deploy/banyan/serve\.c": "tests/integration/test_serve.py",
     r"proxy/(answer|edge|exchange_state|turn)\.c": "tests/unit/proxy/test_exchange.c",
     r"proxy/http/clients\.c": "tests/unit/proxy/http/test_client.c",
+    r"proxy/predecessor\.c": "tests/unit/proxy/test_successor.c",
+    r"proxy/admin/upgrade\.c": "tests/integration/test_upgrade.py",
     r"proxy/http/listener\.c": "tests/integration",
 }
 
