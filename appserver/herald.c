@@ -6,7 +6,8 @@
  *     deregister POOL/NAME                          it leaves
  *
  * and a proxy whose connection is new is told of everybody at once: it may be one that
- * knows nobody. Names are looked up by a thread of its own (herald_names.c), for that
+ * knows nobody. A member belongs to the key that announced it: before ours changes, all
+ * are withdrawn. Names are looked up by a thread of its own (herald_names.c), for that
  * may take longer than a lease. */
 #include "appserver/herald.h"
 
@@ -23,6 +24,7 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "protocol/base/words.h"
+#include "protocol/keys.h"
 #include "protocol/link.h"
 
 enum {
@@ -52,6 +54,8 @@ struct proxy {
     struct link *link;
     bool is_wanted; /* its name still has this address */
     bool is_up, was_told;
+    size_t key_index;    /* of the proxies' keys, that is tried */
+    uint64_t open_at_us; /* not before */
     struct buf in;
     int busy; /* the notice that an answer is awaited for, or NOBODY */
     uint64_t busy_until_us;
@@ -60,6 +64,8 @@ struct proxy {
 
 struct herald {
     const struct app_options *options;
+    struct keys *keys;        /* NULL: none */
+    uint64_t moving_until_us; /* our key changes then, at the latest; 0: not */
     int fd;
     struct herald_names *names;
     struct link_context *context;
@@ -71,15 +77,20 @@ struct herald {
 
 static void follow_master(struct herald *h);
 static void follow_names(struct herald *h);
+static void open_due(struct herald *h);
 static void follow_proxy(struct herald *h, struct proxy *p);
 static void speak(struct herald *h, struct proxy *p);
 static void tell_withdrawn(struct herald *h);
+static void move(struct herald *h);
 static void wait_for_news(struct herald *h);
 
-void herald_run(const struct app_options *options, int fd)
+void herald_run(const struct app_options *options, struct keys *keys, int fd)
 {
     static struct herald h;
     h.options = options;
+    h.keys = keys;
+    if (keys != NULL)
+        keys_forked(keys);
     h.fd = fd;
     h.renew_us = (uint64_t)(options->lease_s * 1e6 / 3);
     h.context = link_context_new(PROXIES_MAX);
@@ -87,10 +98,12 @@ void herald_run(const struct app_options *options, int fd)
     for (;;) {
         follow_master(&h);
         follow_names(&h);
+        open_due(&h);
         for (size_t i = 0; i < PROXIES_MAX; i++)
             if (h.proxies[i].link != NULL)
                 follow_proxy(&h, &h.proxies[i]);
         tell_withdrawn(&h);
+        move(&h);
         wait_for_news(&h);
     }
 }
@@ -146,14 +159,32 @@ static void announce(struct herald *h, const struct words *w)
         h->proxies[i].posts[at] = (struct post){0};
 }
 
+/* Connections live on with the keys that they were made with. */
+static void reread(struct herald *h)
+{
+    struct key_pair before, now;
+    struct buf report;
+    buf_init(&report, 0);
+    keys_own(h->keys, &before);
+    bool ok = keys_reload(h->keys, &report); /* the master logs what is wrong */
+    keys_own(h->keys, &now);
+    if (ok && strcmp(before.public_key, now.public_key) != 0)
+        h->moving_until_us = clock_now_us() + HERALD_ANSWER_S * 1000000ull;
+    key_pair_wipe(&before);
+    key_pair_wipe(&now);
+    buf_fini(&report);
+}
+
 static void follow_line(struct herald *h, struct slice line)
 {
     struct words w;
     const char *error;
     bool is_good = words_split(line, &w, &error);
-    ASSERT(is_good && w.count >= 2); /* ours */
-    struct notice *n = find_notice(h, w.items[1]);
-    if (strcmp(w.items[0], "announce") == 0)
+    ASSERT(is_good && w.count >= 1); /* ours */
+    struct notice *n = w.count < 2 ? NULL : find_notice(h, w.items[1]);
+    if (strcmp(w.items[0], "reread") == 0)
+        reread(h);
+    else if (strcmp(w.items[0], "announce") == 0)
         announce(h, &w);
     else if (n != NULL)
         n->state = strcmp(w.items[0], "withdraw") == 0 ? NOTICE_LEAVING : NOTICE_SILENT;
@@ -182,13 +213,49 @@ static void close_proxy(struct proxy *p)
     p->busy = NOBODY;
 }
 
+static enum err connect_proxy(struct herald *h, struct proxy *p)
+{
+    struct key_user user;
+    struct key_pair own;
+    if (h->keys == NULL)
+        return link_connect_lines(h->context, p->address, LINK_INSECURE, &p->link);
+    if (!keys_nth(h->keys, KEY_PROXY, p->key_index, &user)) {
+        p->key_index = 0;
+        if (!keys_nth(h->keys, KEY_PROXY, 0, &user)) {
+            errno = ENOKEY;
+            return ERR_SYSTEM;
+        }
+    }
+    keys_own(h->keys, &own);
+    enum err err = link_connect_secure(h->context, p->address, CARGO_LINES, &own,
+                                       user.key, &p->link);
+    key_pair_wipe(&own);
+    return err;
+}
+
 static void open_proxy(struct herald *h, struct proxy *p)
 {
-    enum err err = link_connect_lines(h->context, p->address, LINK_INSECURE, &p->link);
-    if (err != ERR_NONE) /* tried again with the next look at the names */
-        log_error(NULL, "cannot connect to %s: %s", p->address, strerror(errno));
+    enum err err = connect_proxy(h, p);
     buf_init(&p->in, LINK_MAX_LINES);
     p->busy = NOBODY;
+    if (err == ERR_NONE)
+        return;
+    if (!p->was_told)
+        log_error(NULL, "cannot connect to %s: %s; trying on", p->address,
+                  errno == ENOKEY ? "--authorized-keys has no line `proxy KEY`"
+                                  : strerror(errno));
+    p->was_told = true;
+    p->open_at_us = clock_now_us() + HERALD_ROUND_S * 1000000ull;
+}
+
+static void open_due(struct herald *h)
+{
+    uint64_t now_us = clock_now_us();
+    for (size_t i = 0; i < PROXIES_MAX; i++) {
+        struct proxy *p = &h->proxies[i];
+        if (p->address[0] != '\0' && p->link == NULL && p->open_at_us <= now_us)
+            open_proxy(h, p);
+    }
 }
 
 static void want(struct herald *h, const char *address)
@@ -208,6 +275,8 @@ static void want(struct herald *h, const char *address)
     (void)snprintf(unused->address, sizeof unused->address, "%s", address);
     unused->is_wanted = true;
     unused->was_told = false;
+    unused->key_index = 0;
+    unused->open_at_us = 0;
 }
 
 /* One that has lost its name is kept as long as it is there. */
@@ -225,8 +294,6 @@ static void follow_names(struct herald *h)
         if (p->address[0] != '\0' && !p->is_wanted && !p->is_up) {
             close_proxy(p);
             p->address[0] = '\0';
-        } else if (p->address[0] != '\0' && p->link == NULL) {
-            open_proxy(h, p);
         }
     }
 }
@@ -241,9 +308,38 @@ static void begin_anew(struct herald *h, struct proxy *p)
         p->posts[i] = (struct post){0};
 }
 
-static void on_event(struct herald *h, struct proxy *p, enum link_event_kind kind)
+static const char *refusal_text(const struct herald *h, enum link_refusal refusal)
 {
-    switch (kind) {
+    if (refusal == REFUSAL_DENIED)
+        return "it does not let this app server in: its --authorized-keys needs a line "
+               "`app` with our public key";
+    if (refusal == REFUSAL_MECHANISM)
+        return h->keys == NULL ? "it demands keys: give --key and --authorized-keys"
+                               : "it has no keys, and we have";
+    return h->keys == NULL ? "it ended the handshake; perhaps it demands keys"
+                           : "its key is in no line `proxy KEY` of --authorized-keys";
+}
+
+/* ZeroMQ does not try again after some refusals. A proxy cannot say which key is its
+ * own before it has proved it: all are tried. */
+static void on_refused(struct herald *h, struct proxy *p, enum link_refusal refusal)
+{
+    struct key_user user;
+    bool is_other_key = h->keys != NULL && refusal == REFUSAL_BROKEN;
+    close_proxy(p);
+    if (is_other_key && keys_nth(h->keys, KEY_PROXY, ++p->key_index, &user))
+        return;
+    if (!p->was_told)
+        log_warn(NULL, "no proxy at %s: %s; trying on", p->address,
+                 refusal_text(h, refusal));
+    p->was_told = true;
+    p->key_index = is_other_key ? 0 : p->key_index;
+    p->open_at_us = clock_now_us() + HERALD_ROUND_S * 1000000ull;
+}
+
+static void on_event(struct herald *h, struct proxy *p, const struct link_event *event)
+{
+    switch (event->kind) {
     case LINK_UP:
         p->is_up = true;
         p->was_told = false;
@@ -255,10 +351,11 @@ static void on_event(struct herald *h, struct proxy *p, enum link_event_kind kin
         begin_anew(h, p);
         break;
     case LINK_REFUSED:
+        on_refused(h, p, event->refusal);
+        break;
     case LINK_UNREACHABLE:
         if (!p->was_told)
-            log_warn(NULL, "%s at %s; trying on",
-                     kind == LINK_REFUSED ? "refused by the proxy" : "no proxy",
+            log_warn(NULL, "no proxy at %s: nobody listens there; trying on",
                      p->address);
         p->was_told = true;
         break;
@@ -270,7 +367,7 @@ static void on_answer(struct herald *h, struct proxy *p, bool is_done, struct sl
     struct notice *n = &h->notices[p->busy];
     struct post *post = &p->posts[p->busy];
     p->busy = NOBODY;
-    if (n->state == NOTICE_LEAVING && post->is_gone)
+    if (post->is_gone)
         return; /* of deregister */
     if (is_done && !post->is_there)
         log_info(NULL, "%s is registered with the proxy at %s", n->name, p->address);
@@ -312,8 +409,8 @@ static void follow_proxy(struct herald *h, struct proxy *p)
             link_message_done(&m);
         }
         read_answer(h, p);
-        while (link_next_event(p->link, &event))
-            on_event(h, p, event.kind);
+        while (p->link != NULL && link_next_event(p->link, &event))
+            on_event(h, p, &event);
         speak(h, p);
     } while (p->link != NULL && link_has_input(p->link));
 }
@@ -357,12 +454,13 @@ static bool say_of(struct herald *h, struct proxy *p, size_t at)
     struct post *post = &p->posts[at];
     struct buf line;
     buf_init(&line, 0);
-    if (n->state == NOTICE_LEAVING && !post->is_gone) {
+    bool is_moving = h->moving_until_us != 0 && n->state == NOTICE_UP;
+    if ((n->state == NOTICE_LEAVING || is_moving) && !post->is_gone) {
         post->is_gone = true;
         buf_addf(&line, "deregister %s", n->name);
         return say(h, p, at, &line);
     }
-    if (n->state != NOTICE_UP || post->due_us > clock_now_us())
+    if (n->state != NOTICE_UP || is_moving || post->due_us > clock_now_us())
         return false;
     buf_addf(&line, "register %s ", n->name);
     put_endpoint(&line, n, p->address);
@@ -408,13 +506,44 @@ static void tell_withdrawn(struct herald *h)
     }
 }
 
+/* ---- other keys ---- */
+
+static bool has_left(const struct herald *h)
+{
+    for (size_t i = 0; i < h->notice_count; i++)
+        if (h->notices[i].state == NOTICE_UP && !is_withdrawn(h, i))
+            return false;
+    return true;
+}
+
+/* When nobody is announced with the old key any more, all begins anew with ours. */
+static void move(struct herald *h)
+{
+    if (h->moving_until_us == 0 ||
+        (!has_left(h) && clock_now_us() < h->moving_until_us))
+        return;
+    h->moving_until_us = 0;
+    for (size_t i = 0; i < PROXIES_MAX; i++) {
+        struct proxy *p = &h->proxies[i];
+        if (p->address[0] == '\0')
+            continue;
+        close_proxy(p);
+        p->key_index = 0;
+        p->open_at_us = 0;
+        begin_anew(h, p);
+    }
+    open_due(h);
+}
+
 /* ---- waiting ---- */
 
 static uint64_t next_us(const struct herald *h)
 {
-    uint64_t next = UINT64_MAX;
+    uint64_t next = h->moving_until_us == 0 ? UINT64_MAX : h->moving_until_us;
     for (size_t i = 0; i < PROXIES_MAX; i++) {
         const struct proxy *p = &h->proxies[i];
+        if (p->address[0] != '\0' && p->link == NULL && p->open_at_us < next)
+            next = p->open_at_us;
         if (!p->is_up)
             continue;
         if (p->busy != NOBODY) {

@@ -114,6 +114,7 @@ static bool master_init(struct master *m)
         (void)fcntl(m->report_fd, F_SETFD, FD_CLOEXEC);
     if (!identity_open(m->options, &m->keys))
         return false;
+    registrar_use_keys(m->registrar, m->keys);
     if (m->options->chdir != NULL && chdir(m->options->chdir) != 0) {
         log_error(NULL, "--chdir %s: %s", m->options->chdir, strerror(errno));
         return false;
@@ -151,6 +152,7 @@ static bool reread_keys(struct master *m)
         return false;
     for (uint32_t i = 0; i < m->slot_count; i++)
         (void)eventfd_write(m->slots[i]->reread_fd, 1);
+    registrar_reread(m->registrar);
     return true;
 }
 

@@ -229,7 +229,8 @@ static bool check_name(const char *option, const char *name, struct buf *message
 
 static bool check_register(const struct app_options *o, struct buf *message)
 {
-    enum link_policy policy = o->insecure ? LINK_INSECURE : LINK_LOCAL_ONLY;
+    enum link_policy policy =
+        o->insecure || o->key != NULL ? LINK_INSECURE : LINK_LOCAL_ONLY;
     for (size_t i = 0; i < o->registers.count; i++) {
         const char *endpoint = o->registers.items[i];
         bool is_tcp = strncmp(endpoint, "tcp://", 6) == 0;
@@ -238,15 +239,23 @@ static bool check_register(const struct app_options *o, struct buf *message)
             return false;
         }
         if (link_check_endpoint(endpoint, policy) != ERR_NONE) {
-            buf_addf(message,
-                     "--register %s is not on loopback: anybody could pose as the "
-                     "proxy; --insecure allows it",
-                     endpoint);
+            buf_addf(
+                message,
+                "--register %s is not on loopback: anybody could pose as the "
+                "proxy: give --key and --authorized-keys; --insecure allows it all "
+                "the same",
+                endpoint);
             return false;
         }
     }
     if (o->registers.count > 0 && !check_name("pool", o->pool, message))
         return false;
+    if (o->registers.count > 0 && o->key != NULL &&
+        strncmp(o->advertise == NULL ? o->bind : o->advertise, "tcp://", 6) != 0) {
+        buf_addf(message, "--register with --key: proxies go to tcp:// only; give "
+                          "--bind or --advertise tcp://HOST:PORT");
+        return false;
+    }
     return o->name == NULL || check_name("name", o->name, message);
 }
 

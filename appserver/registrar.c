@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * A pair of sockets between two processes; each message is a line:
  *
- *     announce KEY NAME ENDPOINT | forget KEY | withdraw KEY   to the herald
- *     withdrawn KEY                                            from it
+ *     announce WORKER NAME ENDPOINT | forget WORKER | withdraw WORKER | reread   to it
+ *     withdrawn WORKER                                                         from it
  *
- * KEY is NUMBER.GENERATION of a worker. */
+ * WORKER is NUMBER.GENERATION. */
 #include "appserver/registrar.h"
 
 #include <errno.h>
@@ -34,8 +34,9 @@ enum {
 struct registrar {
     uint32_t magic;
     const struct app_options *options;
-    char *name; /* with {n} and {g} */
-    pid_t pid;  /* 0: it does not run */
+    struct keys *keys; /* borrowed; NULL: none */
+    char *name;        /* with {n} and {g} */
+    pid_t pid;         /* 0: it does not run */
     int fd;
     uint64_t started_us, due_us;
     struct backoff backoff;
@@ -77,6 +78,12 @@ struct registrar *registrar_new(const struct app_options *options)
     r->name = make_template(options);
     r->fd = -1;
     return r;
+}
+
+void registrar_use_keys(struct registrar *r, struct keys *keys)
+{
+    if (r != NULL)
+        r->keys = keys;
 }
 
 static void close_fd(struct registrar *r)
@@ -121,7 +128,7 @@ static bool start(struct registrar *r)
             _exit(1);
         (void)prctl(PR_SET_NAME, "banyan-register");
         log_set_name("register");
-        herald_run(r->options, fds[1]);
+        herald_run(r->options, r->keys, fds[1]);
     }
     int error = errno;
     (void)close(fds[1]);
@@ -216,6 +223,16 @@ void registrar_on_end(struct registrar *r, const struct slot *slot)
 {
     if (r != NULL) /* one that comes back keeps its lease for a while */
         (void)say_of(r, slot->retired ? "withdraw" : "forget", slot);
+}
+
+void registrar_reread(struct registrar *r)
+{
+    struct buf line;
+    if (r == NULL || r->pid == 0 || r->keys == NULL)
+        return;
+    buf_init(&line, 0);
+    buf_add(&line, SLICE("reread"));
+    (void)say(r, &line);
 }
 
 /* ---- slots that leave ---- */

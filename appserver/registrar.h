@@ -13,6 +13,7 @@
 #include "appserver/options.h"
 #include "protocol/base/check.h"
 
+struct keys;
 struct registrar;
 struct slot;
 
@@ -20,6 +21,10 @@ enum { REGISTRAR_WITHDRAW_S = 5 }; /* a worker leaves then, whatever the proxies
 
 /* NULL: there is no --register; all others then do nothing. Starts nothing yet. */
 MUST_CHECK struct registrar *registrar_new(const struct app_options *options);
+/* Before the first step; borrowed. NULL: there are none. */
+void registrar_use_keys(struct registrar *r, struct keys *keys);
+/* The keys are to be read again. */
+void registrar_reread(struct registrar *r);
 /* Ends its process. */
 void registrar_free(struct registrar **registrar_p);
 

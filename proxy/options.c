@@ -415,7 +415,8 @@ bool proxy_control_parse(const char *text, struct proxy_control *ret_control)
     return true;
 }
 
-/* Whoever reaches it may do as it says: nobody may do much because nobody thought. */
+/* Without keys whoever reaches it may do as it says: nobody may do much because nobody
+ * thought. */
 static bool
 check_remote(const struct proxy_options *o, const char *text, struct buf *message)
 {
@@ -424,13 +425,19 @@ check_remote(const struct proxy_options *o, const char *text, struct buf *messag
     if (!is_control || link_check_endpoint(c.address, LINK_INSECURE) != ERR_NONE)
         buf_addf(message, "--control: \"%s\" is no address; expected tcp://HOST:PORT",
                  text);
-    else if (!o->insecure &&
+    else if (!proxy_may_leave_host(o) &&
              link_check_endpoint(c.address, LINK_LOCAL_ONLY) != ERR_NONE)
         buf_addf(message,
                  "--control: %s is not on loopback, and without keys everybody is let "
-                 "in; --insecure allows it",
+                 "in: give --key and --authorized-keys; --insecure allows it all the "
+                 "same",
                  c.address);
-    else if (c.role.len == 0)
+    else if (o->key != NULL && c.role.len > 0)
+        buf_addf(message,
+                 "--control: who may do what at %s is said by --authorized-keys: leave "
+                 "%.*s: out",
+                 c.address, SLICE_FMT(c.role));
+    else if (o->key == NULL && c.role.len == 0)
         buf_addf(message,
                  "--control: without keys everybody may do the same at %s: say what, "
                  "e.g. app:%s for app servers that register themselves",

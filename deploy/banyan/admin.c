@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "deploy/banyan/channel.h"
+#include "deploy/banyan/identity.h"
 #include "deploy/banyan/proxies.h"
 #include "deploy/banyan/talk.h"
 #include "protocol/base/mem.h"
@@ -20,7 +21,9 @@ enum {
 struct admin_call {
     struct proxies proxies;
     struct talk talks[PROXIES_MAX];
-    struct buf line; /* what is sent */
+    struct identity identity;
+    const char *key, *proxy_key; /* NULL: not given */
+    struct buf line;             /* what is sent */
     bool is_json;
     uint64_t timeout_us; /* 0: none given */
 };
@@ -42,14 +45,21 @@ int admin_main(int argc, char **argv)
     buf_init(&call.line, 0);
     buf_init(&message, 0);
     if (!read_words(&call, argc, argv))
-        return fail("--proxy: an address is missing, or there are too many",
-                    TALK_REFUSED);
+        return fail(
+            "--proxy, --key, --proxy-key: what follows is missing, or there are "
+            "too many",
+            TALK_REFUSED);
     if (!proxies_find(&call.proxies, &message)) {
         (void)fail(mem_printf("%.*s", SLICE_FMT(buf_slice(&message))), 0);
         if (call.is_json)
             (void)printf("{\"code\":%d,\"text\":\"no proxy\"}\n", TALK_UNREACHABLE);
         return TALK_UNREACHABLE;
     }
+    if (!identity_take(&call.identity, &call.proxies, call.key, call.proxy_key,
+                       &message))
+        return fail(mem_printf("%.*s", SLICE_FMT(buf_slice(&message))), TALK_REFUSED);
+    if (buf_len(&message) > 0)
+        (void)fail(mem_printf("%.*s", SLICE_FMT(buf_slice(&message))), 0);
     for (size_t i = 0; i < call.proxies.count; i++) {
         talk_begin(&call.talks[i], call.proxies.addresses[i], buf_slice(&call.line));
         call.talks[i].is_streaming = call.proxies.count == 1;
@@ -58,28 +68,53 @@ int admin_main(int argc, char **argv)
         call.timeout_us == 0 ? 0 : call.timeout_us + GRACE_S * 1000000ull;
     talks_listen(call.talks, call.proxies.count, HEAR_S * 1000000ull, patience_us);
     channel_end();
+    identity_wipe(&call.identity);
     return print_all(&call);
 }
 
 /* ---- words ---- */
 
-/* --proxy is ours; --json and --timeout are looked at and passed on. */
+/* What follows `name`, as the next word or behind a '='; NULL: this is another word. A
+ * missing one is "". */
+static const char *value_of(const char *name, int argc, char **argv, int *at)
+{
+    size_t length = strlen(name);
+    if (strncmp(argv[*at], name, length) != 0)
+        return NULL;
+    if (argv[*at][length] == '=')
+        return argv[*at] + length + 1;
+    if (argv[*at][length] != '\0')
+        return NULL;
+    return *at + 1 < argc ? argv[++*at] : "";
+}
+
+/* Ours, not the proxy's. False: it is another word. */
+static bool
+read_own(struct admin_call *call, int argc, char **argv, int *at, bool *ret_good)
+{
+    const char *proxy = value_of("--proxy", argc, argv, at), *value = proxy;
+    if (proxy != NULL)
+        *ret_good = proxies_add(&call->proxies, proxy);
+    else if ((value = value_of("--key", argc, argv, at)) != NULL)
+        call->key = value;
+    else if ((value = value_of("--proxy-key", argc, argv, at)) != NULL)
+        call->proxy_key = value;
+    else
+        return false;
+    *ret_good = *ret_good && value[0] != '\0';
+    return true;
+}
+
+/* --json and --timeout are looked at and passed on. */
 static bool read_words(struct admin_call *call, int argc, char **argv)
 {
-    static const char proxy[] = "--proxy=", timeout[] = "--timeout=";
-    for (int i = 1; i < argc; i++) {
+    static const char timeout[] = "--timeout=";
+    bool is_good = true;
+    for (int i = 1; i < argc && is_good; i++) {
         const char *word = argv[i];
         const char *seconds = NULL;
-        if (strcmp(word, "--proxy") == 0) {
-            if (++i == argc || !proxies_add(&call->proxies, argv[i]))
-                return false;
+        if (read_own(call, argc, argv, &i, &is_good))
             continue;
-        }
-        if (strncmp(word, proxy, sizeof proxy - 1) == 0) {
-            if (!proxies_add(&call->proxies, word + sizeof proxy - 1))
-                return false;
-            continue;
-        }
         if (strcmp(word, "--json") == 0)
             call->is_json = true;
         else if (strcmp(word, "--timeout") == 0 && i + 1 < argc)
@@ -92,7 +127,7 @@ static bool read_words(struct admin_call *call, int argc, char **argv)
             buf_add(&call->line, SLICE(" "));
         words_quote(&call->line, word);
     }
-    return true;
+    return is_good;
 }
 
 /* ---- the answer ---- */

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "deploy/banyan/identity.h"
 #include "deploy/banyan/proxies.h"
 #include "protocol/base/mem.h"
 #include "protocol/link.h"
@@ -18,9 +19,12 @@ struct channel {
     struct link *link; /* NULL: it is a socket */
     struct buf line;   /* to be sent when the link is up */
     const char *end;   /* why it is over; NULL: it is not */
+    char *endpoint;    /* of a link */
+    size_t key_index;  /* of the identity's proxies, that is tried */
 };
 
-static struct link_context *context; /* of all links; NULL: there are none */
+static struct link_context *context;    /* of all links; NULL: there are none */
+static const struct identity *identity; /* NULL: without keys */
 
 static bool open_socket(struct channel *c, const char *path, const char **why)
 {
@@ -38,11 +42,25 @@ static bool open_socket(struct channel *c, const char *path, const char **why)
     return false;
 }
 
+void channel_use(const struct identity *with)
+{
+    identity = with->is_there ? with : NULL;
+}
+
+static enum err connect_link(struct channel *c)
+{
+    if (identity == NULL)
+        return link_connect_lines(context, c->endpoint, LINK_INSECURE, &c->link);
+    return link_connect_secure(context, c->endpoint, CARGO_LINES, &identity->own,
+                               identity->proxies[c->key_index], &c->link);
+}
+
 static bool open_link(struct channel *c, const char *endpoint, const char **why)
 {
     if (context == NULL)
-        context = link_context_new(PROXIES_MAX);
-    enum err err = link_connect_lines(context, endpoint, LINK_INSECURE, &c->link);
+        context = link_context_new(2 * PROXIES_MAX); /* a next one beside it */
+    c->endpoint = mem_strdup(endpoint);
+    enum err err = connect_link(c);
     if (err == ERR_NONE)
         return true;
     *why = err == ERR_SYSTEM ? strerror(errno)
@@ -72,6 +90,7 @@ void channel_free(struct channel **channel_p)
     if (c->fd >= 0)
         (void)close(c->fd);
     link_free(&c->link);
+    mem_free(&c->endpoint);
     buf_fini(&c->line);
     mem_free(&c);
 }
@@ -79,6 +98,7 @@ void channel_free(struct channel **channel_p)
 void channel_end(void)
 {
     link_context_free(&context);
+    identity = NULL;
 }
 
 size_t channel_polls(const struct channel *c, struct pollfd *ret_polls)
@@ -122,9 +142,28 @@ static bool read_messages(struct channel *c, struct buf *to)
     return has_some;
 }
 
-static const char *follow_event(struct channel *c, enum link_event_kind kind)
+/* A proxy cannot say which key is its own before it has proved it. */
+static const char *on_refused(struct channel *c, enum link_refusal refusal)
 {
-    switch (kind) {
+    if (refusal == REFUSAL_DENIED)
+        return "the proxy does not know this key; a line `operator PUBLIC-KEY` of its "
+               "--authorized-keys lets it in";
+    if (refusal == REFUSAL_MECHANISM)
+        return identity == NULL ? "the proxy demands keys: --key FILE --proxy-key KEY"
+                                : "the proxy has no keys; without --key it may answer";
+    if (identity == NULL)
+        return "the proxy ended the handshake; perhaps it demands keys: --key FILE "
+               "--proxy-key KEY";
+    if (++c->key_index == identity->count)
+        return "the proxy ended the handshake: its key is not --proxy-key, or it has "
+               "none";
+    link_free(&c->link);
+    return connect_link(c) == ERR_NONE ? NULL : strerror(errno);
+}
+
+static const char *follow_event(struct channel *c, const struct link_event *event)
+{
+    switch (event->kind) {
     case LINK_UP:
         return link_send(c->link, 0, buf_slice(&c->line), SLICE("")) == ERR_NONE
                    ? NULL
@@ -132,7 +171,7 @@ static const char *follow_event(struct channel *c, enum link_event_kind kind)
     case LINK_DOWN:
         return "the proxy ended the connection";
     case LINK_REFUSED:
-        return "the proxy refused the connection";
+        return on_refused(c, event->refusal);
     case LINK_UNREACHABLE:
         return "nobody listens there";
     }
@@ -145,7 +184,9 @@ static enum step read_link(struct channel *c, struct buf *to, const char **why)
     do {
         struct link_event event;
         while (c->end == NULL && link_next_event(c->link, &event))
-            c->end = follow_event(c, event.kind);
+            c->end = follow_event(c, &event);
+        if (c->link == NULL)
+            break;                        /* the next key could not be tried */
         has_some |= read_messages(c, to); /* what came before the end counts */
     } while (c->end == NULL && link_has_input(c->link));
     if (has_some)

@@ -10,6 +10,7 @@
 #include "protocol/base/error.h"
 
 struct channel;
+struct identity;
 
 enum { CHANNEL_POLLS = 2 };
 
@@ -25,6 +26,9 @@ MUST_CHECK size_t channel_polls(const struct channel *c, struct pollfd *ret_poll
 MUST_CHECK enum step
 channel_read(struct channel *c, struct buf *to, const char **ret_why);
 
+/* For all channels over tcp:// that are opened from here on; borrowed until
+ * channel_end. */
+void channel_use(const struct identity *identity);
 /* Frees what the channels shared. */
 void channel_end(void);
 

@@ -67,11 +67,13 @@ static int print_help(FILE *to)
     (void)fprintf(to, "  %-8s %s\n", "ping",
                   "ENDPOINT: is an app server there? tcp://HOST:PORT or ipc:///path");
     (void)fprintf(
-        to, "\nVerbs are for proxies that run: `banyan help` asks one which there "
-            "are, e.g. show backends,\ndrain NAME. --proxy, a path or "
-            "tcp://HOST:PORT, is repeatable; without it $BANYAN_PROXY,\n"
-            "/run/banyan/control.sock, or the one `banyan serve` of this user. Exit "
-            "codes: 0 done,\n1 refused, 2 timed out, 3 no proxy reached, 4 not the "
-            "same with every proxy.\n");
+        to,
+        "\nVerbs are for proxies that run: `banyan help` asks one which there "
+        "are, e.g. show backends,\ndrain NAME. --proxy, a path or "
+        "tcp://HOST:PORT, is repeatable; without it $BANYAN_PROXY,\n"
+        "/run/banyan/control.sock, or the one `banyan serve` of this user. A tcp:// "
+        "that demands keys\ntakes --key FILE ($BANYAN_KEY) and --proxy-key KEY "
+        "($BANYAN_PROXY_KEY). Exit codes: 0 done,\n1 refused, 2 timed out, 3 no "
+        "proxy reached, 4 not the same with every proxy.\n");
     return 0;
 }

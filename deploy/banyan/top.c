@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "deploy/banyan/channel.h"
+#include "deploy/banyan/identity.h"
 #include "deploy/banyan/proxies.h"
 #include "deploy/banyan/talk.h"
 #include "deploy/banyan/top_screen.h"
@@ -26,6 +27,7 @@ enum { ASK_POOLS, ASK_BACKENDS, ASKS };
 
 struct top_options {
     struct option_list proxy;
+    const char *key, *proxy_key;
     double interval_s;
     const char *sort;
     bool once, help;
@@ -36,6 +38,10 @@ struct top_options {
 static const struct option_row ROWS[] = {
     {"proxy", 0, OPTION_LIST, ROW(proxy), "ADDRESS", NULL, 0, 0, "Options",
      "control endpoint of a proxy; repeatable; default: as for every verb"},
+    {"key", 0, OPTION_TEXT, ROW(key), "FILE", NULL, 0, 0, NULL,
+     "your key pair, for proxies on tcp:// that demand keys (banyan keygen)"},
+    {"proxy-key", 0, OPTION_TEXT, ROW(proxy_key), "KEY", NULL, 0, 0, NULL,
+     "with --key: the proxy's public key, or a file with it"},
     {"interval", 'd', OPTION_SECONDS, ROW(interval_s), "SECONDS", "1", 0.1, 3600, NULL,
      "from one look to the next"},
     {"sort", 's', OPTION_TEXT, ROW(sort), "COLUMN", "BACKEND", 0, 0, NULL,
@@ -63,6 +69,7 @@ struct asked {
 };
 
 struct top {
+    struct identity identity;
     struct top_options options;
     struct proxies paths;
     struct top_proxy proxies[PROXIES_MAX];
@@ -295,7 +302,11 @@ static int read_options(struct top *top, int argc, char **argv, struct buf *mess
         buf_addf(message, "--proxy: there are too many");
         return fail(message, EXIT_USAGE);
     }
-    return proxies_find(&top->paths, message) ? -1 : fail(message, TALK_UNREACHABLE);
+    if (!proxies_find(&top->paths, message))
+        return fail(message, TALK_UNREACHABLE);
+    bool is_good =
+        identity_take(&top->identity, &top->paths, o->key, o->proxy_key, message);
+    return is_good ? -1 : fail(message, TALK_REFUSED);
 }
 
 static void free_all(struct top *top)
@@ -309,6 +320,7 @@ static void free_all(struct top *top)
     top_table_fini(&top->backends);
     proxies_fini(&top->paths);
     channel_end();
+    identity_wipe(&top->identity);
 }
 
 int top_main(int argc, char **argv)

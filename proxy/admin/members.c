@@ -325,7 +325,8 @@ static bool are_settings_same(const struct backend_settings *a,
                               const struct backend_settings *b)
 {
     return a->state == b->state && a->keeps_sticky == b->keeps_sticky &&
-           a->health == b->health && a->weight == b->weight && a->limit == b->limit;
+           a->health == b->health && a->weight == b->weight && a->limit == b->limit &&
+           strcmp(a->key, b->key) == 0;
 }
 
 static bool are_same(const struct member *a, const struct member *b)

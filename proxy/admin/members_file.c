@@ -243,7 +243,8 @@ static bool read_member_key(const char *key, const char *value, struct member *m
     } else if (strcmp(key, "entry") == 0) {
         return copy_text(m->entry, sizeof m->entry, value);
     } else if (strcmp(key, "owner") == 0) {
-        return copy_text(m->owner, sizeof m->owner, value);
+        return copy_text(m->owner, sizeof m->owner, value) &&
+               copy_text(m->given.key, sizeof m->given.key, value);
     } else if (strcmp(key, "lease") == 0 && read_number(value, UINT32_MAX, &number)) {
         m->lease_s = (uint32_t)number;
     } else {

@@ -163,6 +163,7 @@ static bool read_announcement(struct operation *op, struct announcement *a)
     const char *lease = command_value(&op->command, "lease");
     struct buf message;
     *a = (struct announcement){.settings = BACKEND_SETTINGS};
+    memcpy(a->settings.key, op->key, sizeof a->settings.key);
     if (op->command.operand_count != 2 || lease == NULL) {
         operation_refuse(op, "usage: %s %s", op->command.verb->words,
                          op->command.verb->arguments);
@@ -211,7 +212,8 @@ static bool is_settled(struct operation *op, const struct announcement *a)
                          a->name);
     } else if (is_same_place && m->lease_s == a->lease_s &&
                m->given.weight == a->settings.weight &&
-               m->given.limit == a->settings.limit) {
+               m->given.limit == a->settings.limit &&
+               strcmp(m->given.key, a->settings.key) == 0) {
         op->is_quiet = true;
         m->lease_until_us = clock_now_us() + m->lease_s * 1000000ull;
         operation_finish(op, OUTCOME_DONE);

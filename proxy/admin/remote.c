@@ -15,7 +15,9 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "protocol/link.h"
+#include "protocol/quiet.h"
 #include "proxy/admin/admin_priv.h"
+#include "proxy/identity.h"
 #include "proxy/waker.h"
 
 enum {
@@ -30,7 +32,8 @@ struct remote {
     struct admin *admin;
     struct link *link;
     struct waker *waker;
-    enum role role; /* everybody's: there are no keys */
+    enum role role; /* everybody's, without keys */
+    struct quiet quiet;
     struct list peers;
     uint32_t app_count, operator_count;
     struct event *look; /* for idle peers */
@@ -79,24 +82,41 @@ static void watch_idle(struct remote *r)
     ASSERT(r->look != NULL && event_add(r->look, &pause) == 0);
 }
 
+static bool open_context(struct admin *admin)
+{
+    struct keys *keys = admin->options.keys;
+    if (admin->remote_context != NULL)
+        return true;
+    admin->remote_context = link_context_new(MAX_ENDPOINTS);
+    return keys == NULL || link_context_use_keys(admin->remote_context, keys, -1,
+                                                 &identity_events) == ERR_NONE;
+}
+
+static enum err bind_remote(struct remote *r)
+{
+    struct admin *admin = r->admin;
+    struct link_context *context = admin->remote_context;
+    enum link_policy policy =
+        admin->options.proxy->insecure ? LINK_INSECURE : LINK_LOCAL_ONLY;
+    if (admin->options.keys != NULL)
+        return link_bind_secure(context, r->endpoint, ZAP_CONTROL, &r->link);
+    return link_bind_lines(context, r->endpoint, policy, &r->link);
+}
+
 static bool listen_remotely(struct admin *admin,
                             const char *endpoint,
                             enum role role,
                             struct buf *ret_message)
 {
     struct remote *r = mem_zalloc(sizeof *r);
-    enum link_policy policy =
-        admin->options.proxy->insecure ? LINK_INSECURE : LINK_LOCAL_ONLY;
     r->admin = admin;
     r->role = r->next_role = role;
     r->endpoint = mem_strdup(endpoint);
     r->is_new = r->is_wanted = true;
+    quiet_init(&r->quiet, ZAP_QUIET_S * 1000000ull);
     list_init(&r->peers);
     list_push_back(&admin->remotes, &r->node);
-    if (admin->remote_context == NULL)
-        admin->remote_context = link_context_new(MAX_ENDPOINTS);
-    if (link_bind_lines(admin->remote_context, endpoint, policy, &r->link) !=
-        ERR_NONE) {
+    if (!open_context(admin) || bind_remote(r) != ERR_NONE) {
         buf_addf(ret_message, "--control: cannot listen on %s: %s%s", endpoint,
                  strerror(errno),
                  errno == EADDRINUSE
@@ -106,7 +126,8 @@ static bool listen_remotely(struct admin *admin,
     }
     r->waker = waker_new(admin->options.base, r->link, on_input, r);
     watch_idle(r);
-    log_info(NULL, "control endpoint %s (%s, no keys)", endpoint, role_name(role));
+    log_info(NULL, "control endpoint %s (%s)", endpoint,
+             admin->options.keys != NULL ? "with keys" : role_name(role));
     return true;
 }
 
@@ -238,21 +259,45 @@ static struct remote_peer *find_peer(struct remote *r, uint32_t peer)
     return NULL;
 }
 
+static enum role role_of(enum key_role role)
+{
+    static const enum role roles[KEY_ROLE_COUNT] = {[KEY_APP] = ROLE_APP,
+                                                    [KEY_VIEWER] = ROLE_VIEWER,
+                                                    [KEY_OPERATOR] = ROLE_OPERATOR,
+                                                    [KEY_ADMIN] = ROLE_ADMIN};
+    ASSERT(zap_domain_admits(ZAP_CONTROL, role));
+    return roles[role];
+}
+
+/* "NAME ADDRESS", by its key, or "tcp ADDRESS". */
+static void
+name_peer(struct remote_peer *p, const struct key_user *user, struct link_message *m)
+{
+    struct admin_client *client = &p->client;
+    const char *address = link_message_address(m);
+    int room = (int)(sizeof client->who - sizeof "2001:db8:1234:1234:1234:1234:1234:1");
+    (void)snprintf(client->who, sizeof client->who, "%.*s %s", room,
+                   user == NULL ? "tcp" : user->name,
+                   address == NULL ? "unknown" : address);
+    if (user != NULL)
+        memcpy(client->key, user->key, sizeof client->key);
+}
+
 /* NULL: there are too many, and it was told so. */
 static struct remote_peer *meet(struct remote *r, struct link_message *m)
 {
     static const char full[] = "+\n!too many peers of this control endpoint\n=1\n";
-    enum role role = r->role;
+    const struct key_user *user = link_peer_user(r->link, m->peer);
+    enum role role = user == NULL ? r->role : role_of(user->role);
+    ASSERT(user != NULL || r->admin->options.keys == NULL);
     if (is_full(r, role)) {
         (void)!link_send(r->link, m->peer, slice_from(full), SLICE(""));
         return NULL;
     }
     struct remote_peer *p = mem_zalloc(sizeof *p);
-    const char *address = link_message_address(m);
     admin_client_init(&p->client, r->admin, &peer_carrier);
     p->client.role = role;
-    (void)snprintf(p->client.who, sizeof p->client.who, "tcp %s",
-                   address == NULL ? "unknown" : address);
+    name_peer(p, user, m);
     p->remote = r;
     p->peer = m->peer;
     p->writable = event_new(r->admin->options.base, -1, EV_WRITE, on_writable, p);
@@ -326,12 +371,26 @@ static void on_message(struct remote *r, struct link_message *m)
     take_line(p, m);
 }
 
+static void say_refusal(struct remote *r, const struct link_event *event)
+{
+    const char *text = link_refusal_text(r->link, event);
+    uint32_t kept_back;
+    if (text != NULL &&
+        quiet_permits(&r->quiet, event->address, clock_now_us(), &kept_back))
+        log_warn(NULL, "refused a connection from %s to %s: %s",
+                 event->address[0] == '\0' ? "an unknown address" : event->address,
+                 r->endpoint, text);
+}
+
 static void on_events(struct remote *r)
 {
     struct link_event event;
-    while (link_next_event(r->link, &event))
+    while (link_next_event(r->link, &event)) {
         if (event.kind == LINK_DOWN)
             drop(r, event.peer);
+        else if (event.kind == LINK_REFUSED)
+            say_refusal(r, &event);
+    }
 }
 
 static enum waker_result on_input(void *arg)

@@ -333,6 +333,6 @@ def test_a_name_means_every_proxy_behind_it(start):
 def test_without_a_proxy_it_serves_and_stops_all_the_same(start):
     nobody = f"tcp://127.0.0.1:{free_port()}"
     app = App(start, [nobody], name="web")
-    app.process.wait_log(f"no proxy at {nobody}; trying on")
+    app.process.wait_log(f"no proxy at {nobody}: nobody listens there; trying on")
     app.process.wait_log("is ready on")
     assert app.process.stop() == 0

@@ -26,7 +26,7 @@ static struct herald_process start_herald(double lease_s)
         (void)alarm(PATIENCE_S);
         (void)close(fds[0]);
         log_set_level(LOG_ERROR);
-        herald_run(&options, fds[1]);
+        herald_run(&options, NULL, fds[1]);
     }
     (void)close(fds[1]);
     h.master = fds[0];
