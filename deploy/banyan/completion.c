@@ -120,10 +120,12 @@ static void say(struct line *l, struct slice text, const char *end, const char *
     struct slice now = l->current;
     own(mem) char *whole = mem_printf("\n%.*s%s\t", SLICE_FMT(text), end);
     size_t length = strlen(whole);
-    bool is_said =
-        length - 2 == now.len && whole[length - 2] == '='; /* a value comes */
-    if (is_said || length - 2 < now.len || memcmp(whole + 1, now.ptr, now.len) != 0 ||
-        memmem(buf_slice(&l->said).ptr, buf_len(&l->said), whole, length) != NULL)
+    struct slice said = buf_slice(&l->said);
+    bool has_begun = length - 2 >= now.len && memcmp(whole + 1, now.ptr, now.len) == 0;
+    /* Of "weight=" all is there; a value comes. */
+    bool is_whole = length - 2 == now.len && whole[length - 2] == '=';
+    if (!has_begun || is_whole ||
+        (said.len > 0 && memmem(said.ptr, said.len, whole, length) != NULL))
         return;
     buf_addf(&l->said, "%s%s", whole, help == NULL ? "" : help);
 }

@@ -38,7 +38,8 @@ static void on_word(void *owner, struct slice text, const char *help)
 {
     struct buf *out = owner;
     assert_non_null(help);
-    if (memmem(buf_slice(out).ptr, buf_len(out), text.ptr, text.len) == NULL)
+    struct slice said = buf_slice(out);
+    if (said.len == 0 || memmem(said.ptr, said.len, text.ptr, text.len) == NULL)
         buf_addf(out, " %.*s", SLICE_FMT(text));
 }
 
