@@ -15,6 +15,7 @@
 enum {
     LEASE_MAX_S = 3600,
     STALL_US = 1000 * 1000, /* it was we who did not listen */
+    FROZEN_US = 2 * STALL_US,
 };
 
 struct announcement {
@@ -102,6 +103,8 @@ static void on_lease_time(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     uint64_t late_us = ending.now_us - admin->lease_due_us;
+    if (admin->is_frozen)
+        late_us += FROZEN_US; /* they renew it with our successor */
     if (late_us > STALL_US)
         each_leased(admin, prolong, &late_us);
     each_leased(admin, end_if_over, &ending);

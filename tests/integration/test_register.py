@@ -149,6 +149,20 @@ def test_a_proxy_that_restarts_is_told_again(start, proxy):
         assert proxy.ask("/hello").status == 200
 
 
+def test_an_upgrade_keeps_who_registered(start, proxy):
+    """In the replaced process, which nobody renews a lease with, and in the new one."""
+    app = one_app(start, [proxy], lease=1)
+    with Connection(proxy.address) as old:
+        assert old.ask("GET", "/hello").status == 200
+        proxy.done("upgrade")
+        proxy.until_up("web")
+        assert proxy.say("--timeout", "3", "wait", "removed", "web").code == 2
+        assert old.ask("GET", "/hello").status == 200
+    assert proxy.ask("/hello").status == 200
+    assert app.process.stop() == 0
+    assert proxy.names() == []
+
+
 def test_what_a_person_decided_outranks(start, proxy):
     app = one_app(start, [proxy], lease=1)
     proxy.done("maint", "web")
