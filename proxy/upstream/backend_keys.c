@@ -14,8 +14,9 @@
 #include "proxy/upstream/pool_priv.h"
 
 enum {
-    FIRST_ROUND_US = 100 * 1000, /* between two rounds of all keys */
-    LAST_ROUND_US = 2 * 1000 * 1000,
+    BROKEN_IN_A_ROW = 5, /* without keys: that is no restart of the app server */
+    FIRST_ROUND_US = 100 * 1000, /* between two rounds of all keys; doubled each time */
+    LAST_ROUND_US = 1000 * 1000,
 };
 
 static bool pick_key(struct backend *b, struct keys *keys);
@@ -72,30 +73,33 @@ static bool pick_key(struct backend *b, struct keys *keys)
 
 /* ---- refused ---- */
 
+/* ZeroMQ itself tries again only when a connection ended without a word. */
 void backend_on_refused(struct backend *b, enum link_refusal refusal)
 {
-    struct key_user next;
     struct keys *keys = keys_of(b);
+    struct key_user next;
     if (b->state != BACKEND_CONNECTING)
         return;
-    if (keys == NULL || refusal != REFUSAL_BROKEN) {
-        say_refusal(b, refusal);
-        return; /* the same again, when ZeroMQ tries again */
+    if (keys == NULL && refusal == REFUSAL_BROKEN) {
+        if (++b->keys_tried == BROKEN_IN_A_ROW)
+            say_refusal(b, refusal);
+        return;
     }
-    uint64_t wait_us = 0;
-    b->keys_tried++;
-    b->key_index++;
-    if (b->settings.key[0] != '\0' || !keys_nth(keys, KEY_APP, b->key_index, &next))
-        b->key_index = 0;
-    if (b->settings.key[0] != '\0' || !keys_nth(keys, KEY_APP, b->keys_tried, &next)) {
-        say_refusal(b, refusal);
-        b->keys_tried = 0;
-        b->round_us = b->round_us == 0 ? FIRST_ROUND_US : 2 * b->round_us;
-        if (b->round_us > LAST_ROUND_US)
-            b->round_us = LAST_ROUND_US;
-        wait_us = b->round_us;
+    /* Only with another key something else can come of it. */
+    if (refusal == REFUSAL_BROKEN && b->settings.key[0] == '\0') {
+        b->keys_tried++;
+        b->key_index++;
+        if (keys_nth(keys, KEY_APP, b->keys_tried, &next)) {
+            backend_reopen(b, 0);
+            return;
+        }
     }
-    backend_reopen(b, wait_us);
+    say_refusal(b, refusal);
+    b->keys_tried = 0;
+    b->round_us = b->round_us == 0 ? FIRST_ROUND_US : 2 * b->round_us;
+    if (b->round_us > LAST_ROUND_US)
+        b->round_us = LAST_ROUND_US;
+    backend_reopen(b, b->round_us);
 }
 
 /* Once until it is up, at the latest. */
@@ -119,16 +123,17 @@ static void say_refusal(struct backend *b, enum link_refusal refusal)
                   "%s demands keys: give this proxy --key and --authorized-keys",
                   b->endpoint);
     else if (is_secure)
-        log_write(level, &b->log,
-                  "%s ended the handshake: its key is %s of --authorized-keys, or it "
-                  "is just ending",
+        log_write(level, &b->log, "%s ended the handshake: %s, or it has no keys",
                   b->endpoint,
-                  b->settings.key[0] == '\0' ? "in no line `app KEY`"
-                                             : "not the one that was given for it,");
+                  b->settings.key[0] == '\0'
+                      ? "its key is in no line `app KEY` of --authorized-keys"
+                      : "its key is not the one that was given for it");
     else
-        log_debug(&b->log, "the handshake with %s failed", b->endpoint);
-    if (is_secure || refusal == REFUSAL_MECHANISM)
-        b->refusal_is_said = true;
+        log_write(level, &b->log,
+                  "%s ends each handshake: perhaps it demands keys (--key, "
+                  "--authorized-keys)",
+                  b->endpoint);
+    b->refusal_is_said = true;
 }
 
 void backend_keys_good(struct backend *b)
