@@ -178,10 +178,6 @@ struct link_event {
 };
 MUST_CHECK bool link_next_event(struct link *link, struct link_event *ret_event);
 
-/* What a bound link's REFUSED says of that peer, to follow its address in a log; NULL:
- * nothing that an operator could mend, or it was said by zap_events. */
-const char *link_refusal_text(const struct link *link, const struct link_event *event);
-
 /* PAIR over inproc:// between two threads of one process: both ends at once. Messages
  * are pointers or small structs, copied. */
 void link_pair_new(struct link_context *context,

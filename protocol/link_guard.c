@@ -57,22 +57,6 @@ const struct key_user *link_peer_user(const struct link *link, uint32_t peer)
     return c == NULL || c->guest == NULL ? NULL : &c->guest->user;
 }
 
-const char *link_refusal_text(const struct link *link, const struct link_event *event)
-{
-    switch (event->refusal) {
-    case REFUSAL_MECHANISM:
-        return link->guard.is_on ? "it has no keys, and --key demands them here"
-                                 : "it demands keys, and there is no --key here";
-    case REFUSAL_KEY:
-        return "it takes us for somebody else: our public key is in no line of its "
-               "--authorized-keys";
-    case REFUSAL_BROKEN:
-    case REFUSAL_DENIED:
-        break;
-    }
-    return NULL;
-}
-
 bool guard_set_options(struct link *l)
 {
     return l->shape == LINK_ROUTER ? set_server(l->socket, &l->guard)

@@ -39,7 +39,7 @@ enum err reader_init(struct core *core)
     rd->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (rd->wake_fd < 0)
         return ERR_SYSTEM;
-    quiet_init(&rd->quiet, ZAP_QUIET_S * 1000000ull);
+    link_refusals_init(&rd->refusals);
     const char *endpoint = core->options.endpoint;
     enum err e = core->options.keys == NULL || link_endpoint_is_local(endpoint)
                      ? link_bind(core->context, endpoint, policy, &rd->link)
@@ -92,13 +92,11 @@ bool reader_pump(struct core *core)
 
 static void say_refusal(struct core *core, const struct link_event *event)
 {
-    const char *text = link_refusal_text(core->reader.link, event);
-    uint32_t kept_back;
+    const char *text = link_refusals_note(&core->reader.refusals, event,
+                                          core->options.keys != NULL, clock_now_us());
 
-    if (text != NULL &&
-        quiet_permits(&core->reader.quiet, event->address, clock_now_us(), &kept_back))
-        log_warn(NULL, "refused a connection from %s: %s",
-                 event->address[0] == '\0' ? "an unknown address" : event->address,
+    if (text != NULL)
+        log_warn(NULL, "refused a connection from %s: %s", link_refusals_address(event),
                  text);
 }
 

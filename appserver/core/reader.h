@@ -17,7 +17,7 @@
 #include "protocol/base/check.h"
 #include "protocol/base/error.h"
 #include "protocol/base/slice.h"
-#include "protocol/quiet.h"
+#include "protocol/link_refusals.h"
 
 struct core;
 struct link;
@@ -32,7 +32,7 @@ struct reader {
     _Atomic bool manned;
     _Atomic bool has_events;            /* the monitor's descriptor was readable */
     uint64_t messages_in, messages_out; /* [io] */
-    struct quiet quiet;                 /* [io] refusals in the log */
+    struct link_refusals refusals;      /* [io] */
 };
 
 MUST_CHECK enum err reader_init(struct core *core);

@@ -15,7 +15,7 @@
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
 #include "protocol/link.h"
-#include "protocol/quiet.h"
+#include "protocol/link_refusals.h"
 #include "proxy/admin/admin_priv.h"
 #include "proxy/identity.h"
 #include "proxy/waker.h"
@@ -33,7 +33,7 @@ struct remote {
     struct link *link;
     struct waker *waker;
     enum role role; /* everybody's, without keys */
-    struct quiet quiet;
+    struct link_refusals refusals;
     struct list peers;
     uint32_t app_count, operator_count;
     struct event *look; /* for idle peers */
@@ -113,7 +113,7 @@ static bool listen_remotely(struct admin *admin,
     r->role = r->next_role = role;
     r->endpoint = mem_strdup(endpoint);
     r->is_new = r->is_wanted = true;
-    quiet_init(&r->quiet, ZAP_QUIET_S * 1000000ull);
+    link_refusals_init(&r->refusals);
     list_init(&r->peers);
     list_push_back(&admin->remotes, &r->node);
     if (!open_context(admin) || bind_remote(r) != ERR_NONE) {
@@ -373,13 +373,12 @@ static void on_message(struct remote *r, struct link_message *m)
 
 static void say_refusal(struct remote *r, const struct link_event *event)
 {
-    const char *text = link_refusal_text(r->link, event);
-    uint32_t kept_back;
-    if (text != NULL &&
-        quiet_permits(&r->quiet, event->address, clock_now_us(), &kept_back))
+    bool has_keys = r->admin->options.keys != NULL;
+    const char *text =
+        link_refusals_note(&r->refusals, event, has_keys, clock_now_us());
+    if (text != NULL)
         log_warn(NULL, "refused a connection from %s to %s: %s",
-                 event->address[0] == '\0' ? "an unknown address" : event->address,
-                 r->endpoint, text);
+                 link_refusals_address(event), r->endpoint, text);
 }
 
 static void on_events(struct remote *r)

@@ -18,6 +18,7 @@ add_unit_test(protocol/test_allow_list LIBS protocol)
 add_unit_test(protocol/test_key LIBS protocol)
 add_unit_test(protocol/test_keys LIBS protocol)
 add_unit_test(protocol/test_quiet LIBS protocol)
+add_unit_test(protocol/test_link_refusals LIBS protocol)
 add_unit_test(protocol/test_zap LIBS protocol)
 
 # Run by hand, from an optimized build (preset release).
