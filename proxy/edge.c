@@ -370,6 +370,18 @@ static void on_notice(void *arg, const char *pool, const char *name, const char 
     send_report(e, &r);
 }
 
+/* A pool that came back while this one still leaves. */
+static bool has_successor(struct sites *sites, struct site *site)
+{
+    const char *name = site->settings.name;
+    if (!site->is_leaving)
+        return false;
+    while ((site = sites_next(sites, site)) != NULL)
+        if (strcmp(site->settings.name, name) == 0)
+            return true;
+    return false;
+}
+
 static void report_pools(struct edge *e, struct snapshot *s)
 {
     uint32_t count = 0;
@@ -379,6 +391,8 @@ static void report_pools(struct edge *e, struct snapshot *s)
     s->pools = mem_zalloc((count + 1) * sizeof(*s->pools));
     for (struct site *site = sites_first(e->sites); site != NULL;
          site = sites_next(e->sites, site)) {
+        if (has_successor(e->sites, site))
+            continue;
         struct pool_report *r = &s->pools[s->pool_count++];
         pool_report(site->pool, deadlines_now(e->deadlines), r);
         memcpy(r->name, site->settings.name, sizeof(r->name));

@@ -127,6 +127,7 @@ struct operation {
     bool is_listening;  /* to events */
     bool is_queue_only; /* show queue */
     bool is_forced;     /* remove ... force */
+    bool has_changed;   /* by operation_commit */
     bool is_quiet;      /* it changed nothing, and is in no audit */
     int save_error;     /* errno */
     char what[MEMBER_WHO];

@@ -107,18 +107,19 @@ set_member(struct operation *op, struct member *m, struct backend_settings to)
         members_decide(m, DECIDED_WEIGHT, &to);
     if (to.limit != m->settings.limit)
         members_decide(m, DECIDED_LIMIT, &to);
+    edit_keep(&e, op->pool, op->name);
     return operation_commit(op, &e);
 }
 
 static void
 change_to(struct operation *op, struct member *m, struct backend_settings to)
 {
-    if (is_same(&m->settings, &to)) {
+    if (!set_member(op, m, to))
+        return;
+    if (!op->has_changed) {
         unchanged(op, op->full_name);
         return;
     }
-    if (!set_member(op, m, to))
-        return;
     report_say(&op->report, "%s: %s, health %s, weight %u, limit %u", op->full_name,
                admin_state_name(to.state), health_rule_name(to.health), to.weight,
                to.limit);
@@ -129,17 +130,28 @@ change_to(struct operation *op, struct member *m, struct backend_settings to)
 static void undecide(struct operation *op, struct member *m, enum decision what)
 {
     struct edit e;
-    if (!(m->decisions & (unsigned)what)) {
+    operation_edit(op, &e);
+    members_undecide(m, what);
+    edit_keep(&e, op->pool, op->name);
+    if (!operation_commit(op, &e))
+        return;
+    if (!op->has_changed) {
         unchanged(op, op->full_name);
         return;
     }
-    operation_edit(op, &e);
-    members_undecide(m, what);
-    if (!operation_commit(op, &e))
-        return;
     report_say(&op->report, "%s: weight %u, limit %u", op->full_name,
                m->settings.weight, m->settings.limit);
     operation_look(op, 0, step_effective);
+}
+
+/* It is as asked for, perhaps --ephemeral: then it is no more. */
+static void keep_unchanged(struct operation *op, const char *what)
+{
+    struct edit e;
+    operation_edit(op, &e);
+    edit_keep(&e, op->pool, op->name);
+    if (operation_commit(op, &e))
+        unchanged(op, what);
 }
 
 /* ---- add ---- */
@@ -295,7 +307,7 @@ void verb_add(struct operation *op)
     if (m->is_joining)
         operation_refuse(op, "%s is just being added", op->full_name);
     else if (is_same_place && is_same(&settings, &m->settings))
-        unchanged(op, op->full_name);
+        keep_unchanged(op, op->full_name);
     else
         operation_refuse(op,
                          "%s is there with other settings: remove it first, or use "
@@ -344,6 +356,20 @@ static void step_remove(struct operation *op)
     }
 }
 
+/* There is no such backend; it may be that it was removed --ephemeral. */
+static void remove_saved(struct operation *op)
+{
+    struct buf message;
+    bool is_none;
+    buf_init(&message, 0);
+    const struct member *m =
+        members_find(&op->admin->saved, op->command.operands[0], &is_none, &message);
+    buf_fini(&message);
+    if (m != NULL)
+        keep_target(op, m);
+    keep_unchanged(op, "there is no such backend");
+}
+
 void verb_remove(struct operation *op)
 {
     const struct command *c = &op->command;
@@ -363,7 +389,7 @@ void verb_remove(struct operation *op)
     struct member *m = operation_find(op, c->operands[0], &is_none);
     if (m == NULL) {
         if (is_none)
-            unchanged(op, "there is no such backend");
+            remove_saved(op);
         return;
     }
     if (m->is_joining) {
@@ -422,7 +448,7 @@ void verb_drain(struct operation *op)
     to.keeps_sticky = sticky != NULL;
     if (!waits)
         change_to(op, m, to);
-    else if (is_same(&m->settings, &to) || set_member(op, m, to))
+    else if (set_member(op, m, to))
         operation_look(op, 0, step_drained);
 }
 
@@ -559,12 +585,11 @@ void verb_limit(struct operation *op)
     }
     struct backend_settings to = m->settings;
     to.limit = (uint32_t)number;
-    if (is_same(&m->settings, &to)) {
-        unchanged(op, op->full_name);
-    } else if (set_member(op, m, to)) {
-        report_say(&op->report, "%s: limit %u", op->full_name, to.limit);
-        operation_look(op, 0, step_limit);
-    }
+    if (!set_member(op, m, to))
+        return;
+    report_say(&op->report, "%s%s: limit %u",
+               op->has_changed ? "" : "unchanged: ", op->full_name, to.limit);
+    operation_look(op, 0, step_limit);
 }
 
 void verb_health(struct operation *op)

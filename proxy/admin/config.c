@@ -182,9 +182,11 @@ void verb_set(struct operation *op)
     operation_edit(op, &e);
     e.is_always_numbered = true;
     e.what = op->line;
-    for (size_t i = 0; i < c->pair_count; i++)
+    for (size_t i = 0; i < c->pair_count; i++) {
         members_set(&admin->members, c->pairs[i].key,
                     *c->pairs[i].value == '\0' ? NULL : c->pairs[i].value);
+        edit_keep_setting(&e, c->pairs[i].key);
+    }
     if (!operation_commit(op, &e))
         return;
     admin->live = to;

@@ -47,6 +47,29 @@ static void note_down(void *arg, const struct difference *d)
                      is_pool ? NULL : m->name);
 }
 
+void edit_keep(struct edit *e, const char *pool, const char *name)
+{
+    struct admin *admin = e->admin;
+    if (e->is_ephemeral || admin->state_file == NULL ||
+        members_is_same(&admin->saved, &admin->members, pool, name))
+        return;
+    e->changes++;
+    members_copy(&admin->saved, &admin->members, pool, name);
+}
+
+void edit_keep_setting(struct edit *e, const char *key)
+{
+    struct admin *admin = e->admin;
+    const char *now = members_setting(&admin->members, key);
+    const char *saved = members_setting(&admin->saved, key);
+    bool is_same =
+        now == saved || (now != NULL && saved != NULL && strcmp(now, saved) == 0);
+    if (e->is_ephemeral || admin->state_file == NULL || is_same)
+        return;
+    e->changes++;
+    members_set(&admin->saved, key, now);
+}
+
 /* Those that this edit changed; what was set --ephemeral before stays so. */
 static void note_settings(struct edit *e)
 {

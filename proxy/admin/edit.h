@@ -29,6 +29,10 @@ struct edit {
 
 /* edit_commit or edit_apply or edit_cancel ends it. */
 void edit_begin(struct edit *e, struct admin *admin, const char *by, const char *what);
+/* Written down even if it is as before, for it may have been changed --ephemeral. NULL
+ * name: the pool's settings. */
+void edit_keep(struct edit *e, const char *pool, const char *name);
+void edit_keep_setting(struct edit *e, const char *key); /* the same */
 /* False: it could not be written (errno), and all is as before. */
 MUST_CHECK bool edit_commit(struct edit *e);
 /* Orders only: of what is just joining, and is neither numbered nor kept. */

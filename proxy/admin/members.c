@@ -348,6 +348,21 @@ static bool are_pools_same(const struct member_pool *a, const struct member_pool
            strcmp(a->settings.message, b->settings.message) == 0;
 }
 
+bool members_is_same(struct members *a,
+                     struct members *b,
+                     const char *pool,
+                     const char *name)
+{
+    struct member_pool *in_a = members_pool(a, pool), *in_b = members_pool(b, pool);
+    if (in_a == NULL || in_b == NULL)
+        return in_a == in_b;
+    if (name == NULL)
+        return are_pools_same(in_a, in_b);
+    const struct member *one = members_get(in_a, name),
+                        *other = members_get(in_b, name);
+    return one == other || (one != NULL && other != NULL && are_same(one, other));
+}
+
 struct comparing {
     struct member_pool *was, *is;
     bool tells_all;

@@ -197,6 +197,11 @@ void members_diff(struct members *was,
                   struct members *is,
                   void (*tell)(void *arg, const struct difference *d),
                   void *arg);
+/* Of this name (NULL: the pool's settings). */
+bool members_is_same(struct members *a,
+                     struct members *b,
+                     const char *pool,
+                     const char *name);
 /* What `from` has under this name (NULL: the pool's settings), `to` has, too; it is
  * gone there when it is gone here. */
 void members_copy(struct members *to,

@@ -208,8 +208,10 @@ void operation_edit(struct operation *op, struct edit *e)
 
 bool operation_commit(struct operation *op, struct edit *e)
 {
-    if (edit_commit(e))
+    if (edit_commit(e)) {
+        op->has_changed = e->changes > 0;
         return true;
+    }
     op->save_error = errno;
     operation_refuse_unsaved(op);
     return false;

@@ -32,30 +32,23 @@ static bool is_meant(const struct operation *op, const struct member_pool *pool)
            (op->pool[0] == '\0' || strcmp(op->pool, pool->name) == 0);
 }
 
-static bool is_same(const struct pool_settings *a, const struct pool_settings *b)
-{
-    return a->state == b->state && a->max_pause_us == b->max_pause_us &&
-           strcmp(a->message, b->message) == 0;
-}
-
 static void change_pools(struct operation *op,
                          struct pool_settings to,
                          void (*step)(struct operation *op))
 {
     struct members *members = &op->admin->members;
     struct edit e;
-    bool is_changed = false;
     operation_edit(op, &e);
     LIST_FOREACH(&members->pools, n) {
         struct member_pool *pool = NODE_OF(n, struct member_pool, node);
         if (!is_meant(op, pool))
             continue;
-        is_changed |= !is_same(&pool->settings, &to);
         pool->settings = to;
+        edit_keep(&e, pool->name, NULL);
     }
     if (!operation_commit(op, &e))
         return;
-    if (!is_changed)
+    if (!op->has_changed)
         report_say(&op->report, "unchanged");
     LIST_FOREACH(&members->pools, n) {
         const struct member_pool *pool = NODE_OF(n, struct member_pool, node);
