@@ -82,36 +82,6 @@ void edge_run(const struct edge_options *options)
     link_free(&e.orders);
 }
 
-struct snapshot *snapshot_new(unsigned parts, uint64_t owner)
-{
-    struct snapshot *s = mem_zalloc(sizeof *s);
-    s->parts = parts;
-    s->owner = owner;
-    return s;
-}
-
-void snapshot_free(struct snapshot **snapshot_p)
-{
-    struct snapshot *s = take(*snapshot_p);
-    if (s == NULL)
-        return;
-    for (uint32_t i = 0; i < s->pool_count; i++)
-        pool_report_fini(&s->pools[i]);
-    mem_free(&s->pools);
-    requests_report_fini(&s->requests);
-    clients_report_fini(&s->clients);
-    refusals_fini(&s->refusals);
-    mem_free(&s);
-}
-
-const struct pool_report *snapshot_pool(const struct snapshot *s, const char *name)
-{
-    for (uint32_t i = 0; i < s->pool_count; i++)
-        if (strcmp(s->pools[i].name, name) == 0)
-            return &s->pools[i];
-    return NULL;
-}
-
 /* ---- parts ---- */
 
 static uint64_t to_us(double seconds)
@@ -370,42 +340,13 @@ static void on_notice(void *arg, const char *pool, const char *name, const char 
     send_report(e, &r);
 }
 
-/* A pool that came back while this one still leaves. */
-static bool has_successor(struct sites *sites, struct site *site)
-{
-    const char *name = site->settings.name;
-    if (!site->is_leaving)
-        return false;
-    while ((site = sites_next(sites, site)) != NULL)
-        if (strcmp(site->settings.name, name) == 0)
-            return true;
-    return false;
-}
-
-static void report_pools(struct edge *e, struct snapshot *s)
-{
-    uint32_t count = 0;
-    for (struct site *site = sites_first(e->sites); site != NULL;
-         site = sites_next(e->sites, site))
-        count++;
-    s->pools = mem_zalloc((count + 1) * sizeof(*s->pools));
-    for (struct site *site = sites_first(e->sites); site != NULL;
-         site = sites_next(e->sites, site)) {
-        if (has_successor(e->sites, site))
-            continue;
-        struct pool_report *r = &s->pools[s->pool_count++];
-        pool_report(site->pool, deadlines_now(e->deadlines), r);
-        memcpy(r->name, site->settings.name, sizeof(r->name));
-    }
-}
-
 static void take_snapshot(struct edge *e, struct snapshot *s)
 {
     s->number = e->options->number;
     s->was_followed = e->was_followed;
     s->connections = clients_count(e->clients);
     s->stats = e->stats;
-    report_pools(e, s);
+    snapshot_pools(s, e->sites, deadlines_now(e->deadlines));
     if (s->parts & SNAPSHOT_REQUESTS)
         exchanges_report(e->exchanges, &s->requests);
     if (s->parts & SNAPSHOT_CLIENTS)

@@ -16,6 +16,7 @@
 #include "proxy/upstream/pool_report.h"
 
 struct access_log;
+struct sites;
 
 /* What the control thread may say over the PAIR: one struct per message. Orders are
  * followed one after the other: a snapshot shows what was ordered before it. */
@@ -102,6 +103,8 @@ struct snapshot {
 };
 MUST_CHECK struct snapshot *snapshot_new(unsigned parts, uint64_t owner);
 void snapshot_free(struct snapshot **snapshot_p);
+/* All pools, those that are leaving too unless they have a successor. */
+void snapshot_pools(struct snapshot *s, struct sites *sites, uint64_t now_us);
 /* NULL: the edge has no such pool. */
 const struct pool_report *snapshot_pool(const struct snapshot *s, const char *name);
 

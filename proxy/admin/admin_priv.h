@@ -228,11 +228,21 @@ uint32_t remote_peer_count(const struct admin *admin);
 void register_start(struct admin *admin); /* of leases, when there are members */
 void register_free(struct admin *admin);
 
-/* ---- change.c ---- */
+/* ---- target.c ---- */
 /* The one that a person means, which the operation is about from here on. NULL: there
  * is none (*ret_none), or it is refused. */
 struct member *operation_find(struct operation *op, const char *name, bool *ret_none);
+/* The one that the first operand names. NULL: refused. */
+struct member *operation_find_member(struct operation *op);
+void operation_set_target(struct operation *op, const struct member *m);
 struct member *operation_target(const struct operation *op); /* NULL: gone meanwhile */
+/* It is as asked for: done. _keep_: and written down, for it may have been --ephemeral.
+ */
+void operation_unchanged(struct operation *op, const char *what);
+void operation_keep_unchanged(struct operation *op, const char *what);
+void operation_usage(struct operation *op); /* refuses */
+
+/* ---- add.c ---- */
 /* KEY=VALUE of the line, if it is there, 0 to `most`; *ret_value is kept if not. False:
  * refused. */
 MUST_CHECK bool operation_read_number(struct operation *op,

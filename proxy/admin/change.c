@@ -5,13 +5,11 @@
  *
  * What is as asked for already is "unchanged" and done. What cannot be written down is
  * not done at all. A verb about an entry is about all addresses of its host. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "protocol/base/clock.h"
-#include "protocol/link.h"
 #include "proxy/admin/admin_priv.h"
 #include "proxy/admin/edit.h"
 
@@ -20,74 +18,7 @@ static void step_effective(struct operation *op)
     operation_finish(op, OUTCOME_DONE);
 }
 
-static void unchanged(struct operation *op, const char *what)
-{
-    report_say(&op->report, "unchanged: %s", what);
-    operation_finish(op, OUTCOME_DONE);
-}
-
-static void usage(struct operation *op)
-{
-    operation_refuse(op, "usage: %s %s", op->command.verb->words,
-                     op->command.verb->arguments);
-}
-
-/* ---- the one that is meant ---- */
-
-static void keep_target(struct operation *op, const struct member *m)
-{
-    memcpy(op->pool, m->pool->name, sizeof op->pool);
-    memcpy(op->name, m->name, sizeof op->name);
-    member_full_name(m, op->full_name);
-}
-
-struct member *operation_target(const struct operation *op)
-{
-    struct member_pool *pool = members_pool(&op->admin->members, op->pool);
-    struct member *m =
-        pool == NULL || !pool->is_configured ? NULL : members_get(pool, op->name);
-    return m == NULL || m->kind == MEMBER_AWAY ? NULL : m;
-}
-
-struct member *operation_find(struct operation *op, const char *name, bool *ret_none)
-{
-    struct buf message;
-    buf_init(&message, 0);
-    struct member *m = members_find(&op->admin->members, name, ret_none, &message);
-    if (m != NULL)
-        keep_target(op, m);
-    else if (!*ret_none)
-        operation_refuse(op, "%.*s", SLICE_FMT(buf_slice(&message)));
-    buf_fini(&message);
-    return m;
-}
-
-/* The one that the first operand names; NULL: refused. */
-static struct member *find_member(struct operation *op)
-{
-    bool is_none;
-    if (op->command.operand_count == 0) {
-        operation_refuse(op, "whose? usage: %s %s", op->command.verb->words,
-                         op->command.verb->arguments);
-        return NULL;
-    }
-    struct member *m = operation_find(op, op->command.operands[0], &is_none);
-    if (m == NULL && is_none) {
-        operation_refuse(op, "no backend is called %.80s", op->command.operands[0]);
-    } else if (m != NULL && m->is_joining) {
-        operation_refuse(op, "%s is just being added", op->full_name);
-        return NULL;
-    }
-    return m;
-}
-
 /* ---- decisions ---- */
-
-static bool is_same(const struct backend_settings *a, const struct backend_settings *b)
-{
-    return a->state == b->state && a->keeps_sticky == b->keeps_sticky &&
-           a->health == b->health && a->weight == b->weight && a->limit == b->limit;
-}
 
 /* What differs is decided, everywhere; false: the operation is over. */
 static bool
@@ -117,7 +48,7 @@ change_to(struct operation *op, struct member *m, struct backend_settings to)
     if (!set_member(op, m, to))
         return;
     if (!op->has_changed) {
-        unchanged(op, op->full_name);
+        operation_unchanged(op, op->full_name);
         return;
     }
     report_say(&op->report, "%s: %s, health %s, weight %u, limit %u", op->full_name,
@@ -136,183 +67,12 @@ static void undecide(struct operation *op, struct member *m, enum decision what)
     if (!operation_commit(op, &e))
         return;
     if (!op->has_changed) {
-        unchanged(op, op->full_name);
+        operation_unchanged(op, op->full_name);
         return;
     }
     report_say(&op->report, "%s: weight %u, limit %u", op->full_name,
                m->settings.weight, m->settings.limit);
     operation_look(op, 0, step_effective);
-}
-
-/* It is as asked for, perhaps --ephemeral: then it is no more. */
-static void keep_unchanged(struct operation *op, const char *what)
-{
-    struct edit e;
-    operation_edit(op, &e);
-    edit_keep(&e, op->pool, op->name);
-    if (operation_commit(op, &e))
-        unchanged(op, what);
-}
-
-/* ---- add ---- */
-
-/* Nothing of it stays; what was removed before is so again. */
-static void withdraw(struct operation *op)
-{
-    struct edit e;
-    struct member *m = operation_target(op);
-    edit_begin(&e, op->admin, op->who, "add");
-    members_remove(&m);
-    edit_apply(&e);
-}
-
-static void finish_add(struct operation *op, const struct target_sum *sum)
-{
-    struct edit e;
-    operation_edit(op, &e);
-    members_join(operation_target(op));
-    if (!edit_commit(&e)) {
-        op->save_error = errno;
-        withdraw(op);
-        operation_refuse_unsaved(op);
-        return;
-    }
-    if (sum->count > 1)
-        report_say(&op->report,
-                   "%s: %u app servers are up with %u slots and take requests",
-                   op->full_name, sum->count, sum->slots);
-    else
-        report_say(&op->report, "%s is up with %u slots and takes requests",
-                   op->full_name, sum->slots);
-    operation_look(op, 0, step_effective);
-}
-
-static void step_add(struct operation *op)
-{
-    const struct member *m = operation_target(op);
-    struct target_sum sum;
-    if (m == NULL || !m->is_joining) {
-        operation_refuse(op, "%s was %s meanwhile", op->full_name,
-                         m == NULL ? "removed" : "added by the configuration");
-        return;
-    }
-    admin_sum_target(op, &sum);
-    if (sum.count > 0 && sum.up == sum.count) {
-        finish_add(op, &sum);
-    } else if (operation_is_late(op)) {
-        if (sum.count == 0)
-            report_say(&op->report,
-                       "%s at %s: its host has no address yet; nothing was added",
-                       op->full_name, m->endpoint);
-        else
-            report_say(&op->report,
-                       "%s at %s: %u of %u up for every edge thread in time (%s); "
-                       "nothing was added",
-                       op->full_name, m->endpoint, sum.up, sum.count, sum.why);
-        withdraw(op);
-        operation_finish(op, OUTCOME_LATE);
-    } else {
-        operation_look_again(op);
-    }
-}
-
-bool operation_read_number(struct operation *op,
-                           const char *key,
-                           uint64_t most,
-                           uint32_t *value)
-{
-    uint64_t number;
-    const char *text = command_value(&op->command, key);
-    if (text == NULL)
-        return true;
-    if (!command_number(text, most, &number)) {
-        operation_refuse(op, "%s=%.40s is not accepted; expected 0 to %" PRIu64, key,
-                         text, most);
-        return false;
-    }
-    *value = (uint32_t)number;
-    return true;
-}
-
-/* Where it will be; NULL: refused. */
-static struct member_pool *check_new(struct operation *op, const char **ret_name)
-{
-    const char *const *operands = op->command.operands;
-    struct buf message;
-    buf_init(&message, 0);
-    struct member_pool *pool =
-        members_place(&op->admin->members, operands[0], ret_name, &message);
-    if (pool != NULL && !proxy_name_check(*ret_name)) {
-        buf_addf(&message,
-                 "\"%.80s\" is no name; expected letters, digits, '.', '_', '-'",
-                 operands[0]);
-        pool = NULL;
-    } else if (pool != NULL &&
-               !proxy_endpoint_check(operands[1], op->admin->options.proxy, "add",
-                                     &message)) {
-        pool = NULL;
-    }
-    if (pool == NULL)
-        operation_refuse(op, "%.*s", SLICE_FMT(buf_slice(&message)));
-    buf_fini(&message);
-    return pool;
-}
-
-static void begin_add(struct operation *op,
-                      struct member_pool *pool,
-                      const char *name,
-                      const struct backend_settings *settings)
-{
-    struct edit e;
-    struct member *m;
-    edit_begin(&e, op->admin, op->who, "add");
-    if (members_give(pool, name, op->command.operands[1], settings, SOURCE_CLI, &m) ==
-        GIVEN_FULL) {
-        edit_cancel(&e);
-        operation_refuse(op, "there are %u backends already", op->admin->members.most);
-        return;
-    }
-    m->is_joining = true; /* drained until all edges have its credit */
-    keep_target(op, m);
-    edit_apply(&e);
-    operation_look(op, 0, step_add);
-}
-
-void verb_add(struct operation *op)
-{
-    const struct command *c = &op->command;
-    struct backend_settings settings = BACKEND_SETTINGS;
-    const char *name;
-    if (c->operand_count != 2) {
-        usage(op);
-        return;
-    }
-    struct member_pool *pool = check_new(op, &name);
-    if (pool == NULL)
-        return;
-    const struct member *m = members_get(pool, name);
-    bool is_same_place = m != NULL && strcmp(m->endpoint, c->operands[1]) == 0;
-    if (is_same_place && m->kind == MEMBER_AWAY)
-        settings = m->given;
-    if (!operation_read_number(op, "weight", WEIGHT_MAX, &settings.weight) ||
-        !operation_read_number(op, "limit", UINT32_MAX, &settings.limit))
-        return;
-    if (m == NULL || m->kind == MEMBER_AWAY) {
-        begin_add(op, pool, name, &settings);
-        return;
-    }
-    keep_target(op, m);
-    settings.state = m->settings.state;
-    settings.health = m->settings.health;
-    if (m->is_joining)
-        operation_refuse(op, "%s is just being added", op->full_name);
-    else if (is_same_place && is_same(&settings, &m->settings))
-        keep_unchanged(op, op->full_name);
-    else
-        operation_refuse(op,
-                         "%s is there with other settings: remove it first, or use "
-                         "weight, limit, ready",
-                         op->full_name);
 }
 
 /* ---- remove, drain, kill ---- */
@@ -334,7 +94,7 @@ static void step_remove(struct operation *op)
     struct member *m = operation_target(op);
     struct target_sum sum;
     if (m == NULL) {
-        unchanged(op, "it is gone already");
+        operation_unchanged(op, "it is gone already");
         return;
     }
     if (m->settings.state == ADMIN_READY) {
@@ -366,8 +126,8 @@ static void remove_saved(struct operation *op)
         members_find(&op->admin->saved, op->command.operands[0], &is_none, &message);
     buf_fini(&message);
     if (m != NULL)
-        keep_target(op, m);
-    keep_unchanged(op, "there is no such backend");
+        operation_set_target(op, m);
+    operation_keep_unchanged(op, "there is no such backend");
 }
 
 void verb_remove(struct operation *op)
@@ -383,7 +143,7 @@ void verb_remove(struct operation *op)
     }
     op->is_forced = c->operand_count == 2 && strcmp(c->operands[1], "force") == 0;
     if (c->operand_count == 0 || (c->operand_count == 2 && !op->is_forced)) {
-        usage(op);
+        operation_usage(op);
         return;
     }
     struct member *m = operation_find(op, c->operands[0], &is_none);
@@ -437,10 +197,10 @@ void verb_drain(struct operation *op)
     const char *sticky = command_value(c, "sticky");
     if ((c->operand_count == 2 && !waits) ||
         (sticky != NULL && strcmp(sticky, "allow") != 0)) {
-        usage(op);
+        operation_usage(op);
         return;
     }
-    struct member *m = find_member(op);
+    struct member *m = operation_find_member(op);
     if (m == NULL)
         return;
     struct backend_settings to = m->settings;
@@ -454,7 +214,7 @@ void verb_drain(struct operation *op)
 
 void verb_maint(struct operation *op)
 {
-    struct member *m = find_member(op);
+    struct member *m = operation_find_member(op);
     if (m == NULL)
         return;
     struct backend_settings to = m->settings;
@@ -465,7 +225,7 @@ void verb_maint(struct operation *op)
 
 void verb_ready(struct operation *op)
 {
-    struct member *m = find_member(op);
+    struct member *m = operation_find_member(op);
     if (m == NULL)
         return;
     struct backend_settings to = m->settings;
@@ -476,7 +236,7 @@ void verb_ready(struct operation *op)
 
 void verb_kill(struct operation *op)
 {
-    struct member *target = find_member(op);
+    struct member *target = operation_find_member(op);
     if (target == NULL)
         return;
     LIST_FOREACH(&target->pool->all, n) {
@@ -498,7 +258,7 @@ static void step_kill_request(struct operation *op)
         operation_finish(op, OUTCOME_DONE);
         return;
     }
-    unchanged(op, "no request has this id now");
+    operation_unchanged(op, "no request has this id now");
 }
 
 void verb_kill_request(struct operation *op)
@@ -519,7 +279,7 @@ void verb_kill_request(struct operation *op)
 void verb_weight(struct operation *op)
 {
     const struct command *c = &op->command;
-    struct member *m = find_member(op);
+    struct member *m = operation_find_member(op);
     if (m == NULL)
         return;
     if (strcmp(c->operands[1], "auto") == 0) {
@@ -570,7 +330,7 @@ void verb_limit(struct operation *op)
 {
     const struct command *c = &op->command;
     uint64_t number;
-    struct member *m = find_member(op);
+    struct member *m = operation_find_member(op);
     if (m == NULL)
         return;
     if (strcmp(c->operands[1], "auto") == 0) {
@@ -594,7 +354,7 @@ void verb_limit(struct operation *op)
 
 void verb_health(struct operation *op)
 {
-    struct member *m = find_member(op);
+    struct member *m = operation_find_member(op);
     if (m == NULL)
         return;
     struct backend_settings to = m->settings;

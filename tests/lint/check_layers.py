@@ -94,7 +94,7 @@ TESTED_BY = {
     r"deploy/banyan/(commands|completion)\.c": "tests/integration/test_completion.py",
     r"deploy/banyan/(top|top_screen)\.c": "tests/integration/test_top.py",
     r"proxy/admin/verbs\.c": "tests/unit/proxy/admin/test_command.c",
-    r"proxy/admin/(admin|change|client|config|diff|edit|listen|metrics|metrics_page|names|operation|pause|register|remote|run|server|show|show_backends|show_clients|show_requests|wait)\.c": (
+    r"proxy/admin/(add|admin|change|client|config|diff|edit|listen|metrics|metrics_page|names|operation|pause|register|remote|run|server|show|show_backends|show_clients|target|show_requests|wait)\.c": (
         "tests/integration/test_admin.py"
     ),
     r"deploy/banyan/keygen\.c": "tests/integration/test_keys.py",
