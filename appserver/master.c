@@ -25,6 +25,7 @@
 #include "protocol/base/clock.h"
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
+#include "protocol/base/service.h"
 
 /* How SIGHUP brings in new processes. */
 enum roll {
@@ -44,6 +45,7 @@ struct master {
     int signal_fd;
     int report_fd; /* --ready-fd; -1: none */
     sigset_t signals, old_signals;
+    struct service service;
     bool stopping;
     int exit_code;
     enum roll roll;
@@ -176,9 +178,23 @@ static bool add_generation(struct master *m)
 
 /* ---- the loop ---- */
 
+static void tell_service(struct master *m)
+{
+    struct service_view view = {
+        .ready = slots_ready(m->slots, m->slot_count),
+        .all = (uint32_t)m->options->processes,
+        .is_reloading = m->roll != ROLL_NONE,
+        .is_stopping = m->stopping,
+    };
+    view.can_serve = view.ready > 0;
+    service_step(&m->service, &view);
+}
+
 static void run_loop(struct master *m)
 {
+    service_begin(&m->service, SERVICE_PINGS);
     while (m->slot_count > 0) {
+        tell_service(m);
         registrar_step(m->registrar, m->slots, m->slot_count);
         start_due(m);
         wait_for_news(m);
@@ -295,9 +311,9 @@ static void wait_for_news(struct master *m)
 
 static int next_timeout_ms(const struct master *m)
 {
-    uint64_t now_us = clock_now_us();
     uint64_t next_us = registrar_next_us(m->registrar, m->slots, m->slot_count);
-
+    if (service_next_us(&m->service) < next_us)
+        next_us = service_next_us(&m->service);
     for (uint32_t i = 0; i < m->slot_count; i++) {
         const struct slot *slot = m->slots[i];
         if (slot->state == SLOT_WAITING && slot->start_at_us < next_us)
@@ -305,12 +321,7 @@ static int next_timeout_ms(const struct master *m)
         if (slot->kill_at_us != 0 && slot->kill_at_us < next_us)
             next_us = slot->kill_at_us;
     }
-    if (next_us == UINT64_MAX)
-        return -1;
-    if (next_us <= now_us)
-        return 0;
-    uint64_t left_ms = (next_us - now_us) / 1000 + 1;
-    return left_ms > 60 * 1000 ? 60 * 1000 : (int)left_ms;
+    return clock_poll_ms(next_us);
 }
 
 static void read_signals(struct master *m)

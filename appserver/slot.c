@@ -90,6 +90,14 @@ bool slot_read_ready(struct slot *slot)
     return true;
 }
 
+uint32_t slots_ready(struct slot *const *slots, uint32_t count)
+{
+    uint32_t ready = 0;
+    for (uint32_t i = 0; i < count; i++)
+        ready += slots[i]->state == SLOT_READY;
+    return ready;
+}
+
 void slot_ended(struct slot *slot, uint64_t delay_us)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);

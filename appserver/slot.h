@@ -54,6 +54,8 @@ void slot_free(struct slot **slot_p);
 void slot_started(struct slot *slot, pid_t pid, int ready_fd);
 /* ready_fd is readable. True: the process is ready now. */
 MUST_CHECK bool slot_read_ready(struct slot *slot);
+/* How many of them are ready. */
+uint32_t slots_ready(struct slot *const *slots, uint32_t count);
 /* The process was reaped: closes what belonged to it. DONE when retired, else WAITING
  * with `delay_us` from now. */
 void slot_ended(struct slot *slot, uint64_t delay_us);

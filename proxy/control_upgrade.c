@@ -138,9 +138,9 @@ static void on_go(void *owner, const struct parent *parent)
     c->parent = *parent;
     c->predecessor_is_waiting = false;
     control_begin_listening(c);
+    control_announce(c); /* whoever is told that we are ready hears it before its end */
     predecessor_say_serving(c->predecessor);
     log_set_up(&c->options->log);
-    control_announce(c);
 }
 
 static void on_orphaned(void *owner, int number)

@@ -9,10 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "protocol/base/clock.h"
 #include "protocol/base/mem.h"
+#include "protocol/base/notify.h"
 
 enum {
     CHILD_MAGIC = 0x0c417d00,
@@ -33,7 +35,7 @@ child_new(const char *name, const char *program, enum child_readiness readiness)
     child->magic = CHILD_MAGIC;
     child->name = name;
     child->readiness = readiness;
-    child->ready_fd = -1;
+    child->ready_fd = child->pidfd = -1;
     buf_init(&child->ready_line, LINE_MAX_BYTES);
     append_word(child, mem_strdup(program));
     return child;
@@ -49,6 +51,8 @@ void child_free(struct child **child_p)
     child->magic = 0;
     if (child->ready_fd >= 0)
         (void)close(child->ready_fd);
+    if (child->pidfd >= 0)
+        (void)close(child->pidfd);
     buf_fini(&child->ready_line);
     for (uint32_t i = 0; i < child->word_count; i++)
         mem_free(&child->words[i]);
@@ -107,6 +111,35 @@ bool child_start(struct child *child, const sigset_t *mask)
     return true;
 }
 
+static void set_number(const char *name, long value)
+{
+    own(mem) char *text = mem_printf("%ld", value);
+    (void)setenv(name, text, 1);
+}
+
+/* In the child: what a service manager has told us is not for it, but for what we pass
+ * on. */
+static void set_environment(const struct child *child)
+{
+    notify_forget();
+    if (child->notify != NULL) {
+        (void)setenv("NOTIFY_SOCKET", child->notify, 1);
+        if (child->watchdog_us > 0) {
+            set_number("WATCHDOG_USEC", (long)child->watchdog_us);
+            set_number("WATCHDOG_PID", getpid());
+        }
+    }
+    for (int i = 0; i < child->passed_files; i++)
+        (void)fcntl(CHILD_READY_FD + i, F_SETFD, 0);
+    if (child->passed_files > 0) {
+        set_number("LISTEN_PID", getpid());
+    } else {
+        (void)unsetenv("LISTEN_FDS");
+        (void)unsetenv("LISTEN_PID");
+        (void)unsetenv("LISTEN_FDNAMES");
+    }
+}
+
 static void
 run_program(struct child *child, pid_t parent, const int ready[2], const sigset_t *mask)
 {
@@ -120,6 +153,7 @@ run_program(struct child *child, pid_t parent, const int ready[2], const sigset_
         (void)fcntl(ready[1], F_SETFD, 0);
     else if (ready[1] >= 0)
         (void)dup2(ready[1], CHILD_READY_FD);
+    set_environment(child);
     (void)signal(SIGPIPE, SIG_DFL);
     (void)pthread_sigmask(SIG_SETMASK, mask, NULL);
     (void)execv(child->words[0], child->words);
@@ -135,10 +169,27 @@ void child_signal(const struct child *child, int number)
         (void)kill(child->pid, number);
 }
 
+bool child_follow(struct child *child, pid_t pid)
+{
+    CHECK_OBJ(child, CHILD_MAGIC);
+    int pidfd = pidfd_open(pid, 0);
+    if (pidfd < 0)
+        return false;
+    if (child->pidfd >= 0)
+        (void)close(child->pidfd);
+    child->pidfd = pidfd;
+    child->pid = pid;
+    child->started_us = clock_now_us();
+    return true;
+}
+
 void child_ended(struct child *child, uint64_t delay_us)
 {
     CHECK_OBJ(child, CHILD_MAGIC);
     child->pid = 0;
+    if (child->pidfd >= 0)
+        (void)close(child->pidfd);
+    child->pidfd = -1;
     child->start_at_us = clock_now_us() + delay_us;
     if (child->ready_fd >= 0)
         (void)close(child->ready_fd);

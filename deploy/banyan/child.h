@@ -27,6 +27,11 @@ struct child {
     struct buf ready_line; /* the part of a line that came so far */
     uint64_t started_us, start_at_us;
     struct backoff backoff;
+    const char *notify;   /* its NOTIFY_SOCKET, and WATCHDOG_PID is its own; NULL: it
+                             has nobody to tell. Borrowed */
+    uint64_t watchdog_us; /* within which it tells; 0: never */
+    int passed_files;     /* LISTEN_FDS: so many descriptors from 3 on are for it */
+    int pidfd;            /* of one that we did not start; -1: none */
 };
 
 /* `program` is executed as it stands. */
@@ -40,6 +45,9 @@ void child_add(struct child *child, const char *format, ...) PRINTF_LIKE(2, 3);
  * from /dev/null, dying with the supervisor, `mask` as its signal mask. False: errno
  * says why. */
 MUST_CHECK bool child_start(struct child *child, const sigset_t *mask);
+/* Another process is it from here on: a child or grandchild of ours. False: it has
+ * ended. */
+MUST_CHECK bool child_follow(struct child *child, pid_t pid);
 void child_signal(const struct child *child, int number); /* nothing when not running */
 /* It was reaped; due again in `delay_us`. */
 void child_ended(struct child *child, uint64_t delay_us);

@@ -11,17 +11,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "deploy/banyan/child.h"
+#include "deploy/banyan/notices.h"
 #include "deploy/banyan/rundir.h"
 #include "deploy/banyan/serve_options.h"
 #include "protocol/base/clock.h"
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
+#include "protocol/base/notify.h"
 #include "protocol/base/program.h"
+#include "protocol/base/service.h"
 
 enum {
     PROXY,
@@ -52,6 +56,12 @@ struct serve {
     uint64_t next_force_us;   /* then what still runs is pressed harder; 0: never */
     uint32_t forced;          /* how often it was */
     int exit_code;
+    struct notices *notices; /* what the proxy says */
+    pid_t coming;            /* the proxy that takes over when it is ready; 0: none */
+    bool is_proxy_ready;
+    pid_t *former; /* proxies that were replaced and finish what runs there */
+    uint32_t former_count;
+    struct service service;
 };
 
 static bool prepare(struct serve *s);
@@ -62,6 +72,10 @@ static void start_due(struct serve *s);
 static void wait_for_news(struct serve *s);
 static int next_timeout_ms(const struct serve *s);
 static void read_ready_lines(struct serve *s);
+static void read_notices(struct serve *s);
+static void look_at_proxy(struct serve *s);
+static void tell_service(struct serve *s, bool is_reloading);
+static void signal_former(const struct serve *s, int number);
 static void on_worker_ready(struct serve *s, const char *line);
 static void read_signals(struct serve *s);
 static void reap_children(struct serve *s);
@@ -98,6 +112,7 @@ static bool prepare(struct serve *s)
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
     sigaddset(&signals, SIGUSR1);
+    sigaddset(&signals, SIGUSR2);
     sigaddset(&signals, SIGCHLD);
     (void)pthread_sigmask(SIG_BLOCK, &signals, &s->old_signals);
     s->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -106,11 +121,14 @@ static bool prepare(struct serve *s)
         return false;
     }
     buf_init(&message, 0);
+    /* A proxy that was replaced leaves its successor to us. */
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     s->directory = rundir_new(&message);
     bool good = s->directory != NULL;
     if (good) {
         buf_clear(&message);
-        good = add_children(s, &message);
+        s->notices = notices_new(rundir_path(s->directory), &message);
+        good = s->notices != NULL && add_children(s, &message);
     }
     if (!good)
         log_error(NULL, "%.*s", SLICE_FMT(buf_slice(&message)));
@@ -153,6 +171,9 @@ static bool add_children(struct serve *s, struct buf *message)
         return false;
     s->children[PROXY] = child_new("proxy", proxy, CHILD_PLAIN);
     s->children[APP] = child_new("app server", app, CHILD_REPORTS);
+    s->children[PROXY]->notify = notices_path(s->notices);
+    s->children[PROXY]->watchdog_us = notify_watchdog_us();
+    s->children[PROXY]->passed_files = notify_passed_files();
     serve_options_tell_proxy(&s->options, directory, s->children[PROXY]);
     serve_options_tell_app(&s->options, directory, s->children[APP]);
     return true;
@@ -162,6 +183,8 @@ static void clean_up(struct serve *s)
 {
     for (int i = 0; i < CHILD_COUNT; i++)
         child_free(&s->children[i]);
+    notices_free(&s->notices);
+    mem_free(&s->former);
     rundir_free(&s->directory);
     if (s->signal_fd >= 0)
         (void)close(s->signal_fd);
@@ -173,15 +196,18 @@ static void clean_up(struct serve *s)
 static bool is_over(const struct serve *s)
 {
     return s->phase != RUNNING && s->children[PROXY]->pid == 0 &&
-           s->children[APP]->pid == 0;
+           s->former_count == 0 && s->children[APP]->pid == 0;
 }
 
 static void run_loop(struct serve *s)
 {
+    service_begin(&s->service, SERVICE_SILENT);
     while (!is_over(s)) {
         start_due(s);
+        tell_service(s, false);
         wait_for_news(s);
-        if (s->phase == DRAINING_PROXY && s->children[PROXY]->pid == 0)
+        if (s->phase == DRAINING_PROXY && s->children[PROXY]->pid == 0 &&
+            s->former_count == 0)
             drain_app(s);
         force(s);
     }
@@ -211,10 +237,16 @@ static void wait_for_news(struct serve *s)
     struct pollfd fds[] = {
         {.fd = s->signal_fd, .events = POLLIN},
         {.fd = s->children[APP]->ready_fd, .events = POLLIN},
+        {.fd = notices_fd(s->notices), .events = POLLIN},
+        {.fd = s->children[PROXY]->pidfd, .events = POLLIN},
     };
 
-    if (poll(fds, 2, next_timeout_ms(s)) <= 0)
+    if (poll(fds, sizeof fds / sizeof fds[0], next_timeout_ms(s)) <= 0)
         return;
+    /* What was said before an end comes before it. */
+    read_notices(s);
+    if (fds[3].revents != 0)
+        look_at_proxy(s);
     if (fds[1].revents != 0)
         read_ready_lines(s);
     if (fds[0].revents != 0)
@@ -224,7 +256,6 @@ static void wait_for_news(struct serve *s)
 static int next_timeout_ms(const struct serve *s)
 {
     uint64_t next_us = s->next_force_us == 0 ? UINT64_MAX : s->next_force_us;
-    uint64_t now_us = clock_now_us();
 
     for (int i = 0; i < CHILD_COUNT; i++) {
         const struct child *child = s->children[i];
@@ -232,12 +263,7 @@ static int next_timeout_ms(const struct serve *s)
             child->start_at_us < next_us)
             next_us = child->start_at_us;
     }
-    if (next_us == UINT64_MAX)
-        return -1;
-    if (next_us <= now_us)
-        return 0;
-    uint64_t left_ms = (next_us - now_us) / 1000 + 1;
-    return left_ms > 60 * 1000 ? 60 * 1000 : (int)left_ms;
+    return clock_poll_ms(next_us);
 }
 
 /* ---- readiness ---- */
@@ -281,6 +307,79 @@ static void on_worker_ready(struct serve *s, const char *line)
     buf_fini(&text);
 }
 
+/* ---- what the proxy says ---- */
+
+static void tell_service(struct serve *s, bool is_reloading)
+{
+    struct service_view view = {
+        .ready = s->ready_count,
+        .all = (uint32_t)s->options.workers,
+        .can_serve = s->is_proxy_ready && s->ready_count > 0,
+        .is_reloading = is_reloading,
+        .is_stopping = s->phase != RUNNING,
+    };
+    service_step(&s->service, &view);
+}
+
+static void follow_new_proxy(struct serve *s)
+{
+    struct child *proxy = s->children[PROXY];
+    pid_t before = proxy->pid;
+    if (!child_follow(proxy, s->coming)) {
+        log_error(NULL, "proxy pid %d: %s", (int)s->coming, strerror(errno));
+        return;
+    }
+    s->former = mem_realloc(s->former, (s->former_count + 1) * sizeof *s->former);
+    s->former[s->former_count++] = before;
+    log_info(NULL, "proxy pid %d, in place of pid %d", (int)s->coming, (int)before);
+    s->coming = 0;
+}
+
+static void on_notice(struct serve *s, pid_t from, struct slice text)
+{
+    struct child *proxy = s->children[PROXY];
+    char number[16] = "";
+    struct slice main_pid = notice_value(text, "MAINPID");
+    if (main_pid.len > 0 && main_pid.len < sizeof number && from == proxy->pid) {
+        memcpy(number, main_pid.ptr, main_pid.len);
+        pid_t pid = (pid_t)strtol(number, NULL, 10);
+        s->coming = pid == from ? 0 : pid;
+    }
+    if (notice_value(text, "READY").len > 0 && from != 0 && from == s->coming)
+        follow_new_proxy(s);
+    if (from != proxy->pid)
+        return;
+    s->is_proxy_ready |= notice_value(text, "READY").len > 0;
+    if (notice_value(text, "WATCHDOG").len > 0)
+        notify_say("WATCHDOG=1");
+}
+
+static void read_notices(struct serve *s)
+{
+    struct buf text;
+    pid_t from;
+    buf_init(&text, 0);
+    while (notices_read(s->notices, &from, &text))
+        on_notice(s, from, buf_slice(&text));
+    buf_fini(&text);
+}
+
+/* One that we did not start has ended; whether we are to reap it, or the one before
+ * it. */
+static void look_at_proxy(struct serve *s)
+{
+    int status;
+    pid_t pid = s->children[PROXY]->pid;
+    if (pid != 0 && process_reap(pid, &status))
+        on_end(s, PROXY, status);
+}
+
+static void signal_former(const struct serve *s, int number)
+{
+    for (uint32_t i = 0; i < s->former_count; i++)
+        (void)kill(s->former[i], number);
+}
+
 /* ---- signals and deaths ---- */
 
 static void on_stop_signal(struct serve *s, int number)
@@ -305,7 +404,11 @@ static void read_signals(struct serve *s)
             died = true;
             break;
         case SIGHUP:
+            tell_service(s, true);
             child_signal(s->children[APP], SIGHUP);
+            break;
+        case SIGUSR2:
+            child_signal(s->children[PROXY], SIGUSR2);
             break;
         case SIGUSR1:
             child_signal(s->children[PROXY], SIGUSR1);
@@ -318,6 +421,17 @@ static void read_signals(struct serve *s)
         reap_children(s);
 }
 
+static void forget_former(struct serve *s, pid_t pid)
+{
+    for (uint32_t i = 0; i < s->former_count; i++) {
+        if (s->former[i] != pid)
+            continue;
+        log_info(NULL, "proxy (pid %d), which was replaced, has finished", (int)pid);
+        s->former[i] = s->former[--s->former_count];
+        return;
+    }
+}
+
 static void reap_children(struct serve *s)
 {
     pid_t pid;
@@ -325,6 +439,7 @@ static void reap_children(struct serve *s)
 
     /* All children of this process are ours, or orphans that came to us as PID 1. */
     while ((pid = process_reap_any(&status)) != 0) {
+        forget_former(s, pid);
         for (int i = 0; i < CHILD_COUNT; i++) {
             if (s->children[i]->pid == pid)
                 on_end(s, i, status);
@@ -341,6 +456,10 @@ static void on_end(struct serve *s, int which, int status)
 
     if (which == APP)
         read_ready_lines(s);
+    else {
+        s->is_proxy_ready = false;
+        s->coming = 0;
+    }
     process_reason(status, reason);
     bool asked = s->phase == ENDING || s->phase == DRAINING_APP ||
                  (which == PROXY && s->phase == DRAINING_PROXY);
@@ -383,6 +502,7 @@ static void begin_stop(struct serve *s)
     /* The proxy has the same timeout: it comes to an end by itself. */
     s->next_force_us = s->graceful_end_us + SECOND_US;
     child_signal(s->children[PROXY], SIGTERM);
+    signal_former(s, SIGTERM);
 }
 
 static void drain_app(struct serve *s)
@@ -411,6 +531,7 @@ static void end_now(struct serve *s, int exit_code)
     s->next_force_us = clock_now_us() + SECOND_US;
     for (int i = 0; i < CHILD_COUNT; i++)
         signal_twice(s->children[i]);
+    signal_former(s, SIGKILL);
 }
 
 static void force(struct serve *s)
@@ -429,5 +550,6 @@ static void force(struct serve *s)
         else
             child_signal(child, SIGKILL);
     }
+    signal_former(s, s->forced == 0 ? SIGTERM : SIGKILL);
     s->forced++;
 }

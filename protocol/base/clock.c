@@ -9,6 +9,8 @@
 
 #define RUNNING UINT64_MAX
 
+enum { MAX_POLL_MS = 60 * 1000 };
+
 static _Atomic uint64_t standing_us = RUNNING;
 
 uint64_t clock_now_us(void)
@@ -21,6 +23,17 @@ uint64_t clock_now_us(void)
     int rc = clock_gettime(CLOCK_MONOTONIC, &now);
     ASSERT(rc == 0);
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+int clock_poll_ms(uint64_t until_us)
+{
+    uint64_t now_us = clock_now_us();
+    if (until_us == UINT64_MAX)
+        return -1;
+    if (until_us <= now_us)
+        return 0;
+    uint64_t left_ms = (until_us - now_us) / 1000 + 1;
+    return left_ms > MAX_POLL_MS ? MAX_POLL_MS : (int)left_ms;
 }
 
 void clock_set(uint64_t now_us)

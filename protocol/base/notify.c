@@ -39,6 +39,12 @@ uint64_t notify_watchdog_us(void)
     return sd_watchdog_enabled(0, &us) > 0 ? us : 0;
 }
 
+int notify_passed_files(void)
+{
+    int count = sd_listen_fds(0);
+    return count < 0 ? 0 : count;
+}
+
 void notify_forget(void)
 {
     (void)unsetenv("NOTIFY_SOCKET");

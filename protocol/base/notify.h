@@ -17,6 +17,9 @@ void notify_reloading(void);
 /* Within how many microseconds it wants to hear WATCHDOG=1 of this process; 0: it does
  * not. */
 uint64_t notify_watchdog_us(void);
+/* How many descriptors from 3 on were passed to this process; they do not survive an
+ * exec. */
+int notify_passed_files(void);
 /* For a child that is nobody's business there: it inherits none of it. */
 void notify_forget(void);
 

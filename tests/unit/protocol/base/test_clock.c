@@ -31,11 +31,25 @@ static void a_set_clock_stands_until_it_is_released(void **state)
     assert_int_not_equal(clock_now_us(), 12345);
 }
 
+static void poll_waits_until_then(void **state)
+{
+    (void)state;
+    clock_set(1000 * 1000);
+    assert_int_equal(clock_poll_ms(UINT64_MAX), -1);
+    assert_int_equal(clock_poll_ms(0), 0);
+    assert_int_equal(clock_poll_ms(1000 * 1000), 0);
+    assert_int_equal(clock_poll_ms(1000 * 1000 + 1), 1);
+    assert_int_equal(clock_poll_ms(1000 * 1000 + 2500), 3);
+    assert_int_equal(clock_poll_ms(3600ull * 1000 * 1000), 60 * 1000);
+    clock_release();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(time_does_not_run_backwards),
         cmocka_unit_test(a_set_clock_stands_until_it_is_released),
+        cmocka_unit_test(poll_waits_until_then),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
