@@ -24,4 +24,6 @@ add_unit_test(protocol/test_zap LIBS protocol)
 # Run by hand, from an optimized build (preset release).
 add_executable(bench_frame EXCLUDE_FROM_ALL bench/micro/bench_frame.c)
 target_link_libraries(bench_frame PRIVATE protocol)
-set_target_properties(bench_frame PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bench")
+add_executable(bench_peers EXCLUDE_FROM_ALL bench/peers.c)
+target_link_libraries(bench_peers PRIVATE protocol)
+set_target_properties(bench_frame bench_peers PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bench")

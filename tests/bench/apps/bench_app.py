@@ -26,6 +26,13 @@ def sleep20(environ, start_response):
     return reply(start_response, HELLO)
 
 
+def spin300(environ, start_response):
+    end = time.perf_counter() + 0.0003
+    while time.perf_counter() < end:
+        pass
+    return reply(start_response, HELLO)
+
+
 def post(environ, start_response):
     got = 0
     while piece := environ["wsgi.input"].read(65536):
@@ -89,7 +96,7 @@ def lazy(path, load):
     return first
 
 
-ROUTES = {"/hello": hello, "/sleep20": sleep20, "/post": post, "/file": file}
+ROUTES = {"/hello": hello, "/spin300": spin300, "/sleep20": sleep20, "/post": post, "/file": file}
 ROUTES["/flask"] = lazy("/flask", load_flask)
 ROUTES["/django"] = lazy("/django", load_django)
 
