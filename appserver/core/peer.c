@@ -268,7 +268,7 @@ void peer_load(struct core *core, struct peer *p, uint64_t sequence, uint64_t no
     f.load.clock_us = now_us;
     f.load.running = core->running;
     f.load.waiting = core->waiting;
-    f.load.service_us = core->service_us16 / 16;
+    f.load.service_us = (core->service_us16 + 15) / 16; /* 0 is not known */
     f.load.slots = core_slots(core);
     frame_pack_load(peer_pack(core, p), p->epoch, &f);
     (void)peer_packed(core, p);

@@ -44,6 +44,7 @@ void balance_join(struct balance_set *set, struct load *load)
         set->members =
             mem_realloc(set->members, set->member_cap * sizeof(struct load *));
     }
+    balance_begin(set, load);
     load->member = set->member_count++;
     set->members[load->member] = load;
     set->table_is_old = true;
@@ -57,6 +58,11 @@ void balance_leave(struct balance_set *set, struct load *load)
     last->member = load->member;
     set->in_flight -= load->counted_in_flight;
     set->table_is_old = true;
+}
+
+void balance_begin(struct balance_set *set, struct load *load)
+{
+    load->turns = set->turns;
 }
 
 static void put(struct balance_set *set, struct load *load, uint32_t place)
@@ -86,6 +92,24 @@ static void leave(struct balance_set *set, struct load *load)
         set->warm = NULL;
 }
 
+/* Its turn is over, and it has had fewer. Nearly always nobody has had more than
+ * whoever comes last. */
+static bool is_owed_more(const struct load *load, const struct load *other)
+{
+    return other->turn == 0 && (int32_t)(other->turns - load->turns) > 0;
+}
+
+static void become_idle(struct balance_set *set, struct load *load)
+{
+    struct node *after = set->idle.head.prev;
+    if (load->turn > 0)
+        after = &set->idle.head;
+    while (after != &set->idle.head &&
+           is_owed_more(load, NODE_OF(after, struct load, idle)))
+        after = after->prev;
+    list_insert_after(after, &load->idle);
+}
+
 void balance_update(struct balance_set *set, struct load *load, bool is_ready)
 {
     if (load->table_weight != load->weight) {
@@ -107,10 +131,8 @@ void balance_update(struct balance_set *set, struct load *load, bool is_ready)
     bool is_idle = is_ready && load->in_flight == 0;
     if (!is_idle)
         node_leave(&load->idle);
-    else if (!node_is_linked(&load->idle) && load->turn > 0)
-        list_push_front(&set->idle, &load->idle);
     else if (!node_is_linked(&load->idle))
-        list_push_back(&set->idle, &load->idle);
+        become_idle(set, load);
 }
 
 /* xorshift64: the choice needs to be spread, not secret. */

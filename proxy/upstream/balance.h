@@ -30,6 +30,7 @@ struct load {
     uint64_t key;        /* hash: of its name, the same in every edge thread */
     uint32_t place;      /* in ready[], or LOAD_NOT_READY; owned by the set */
     uint32_t turn;       /* least_load: requests left before it is another one's turn */
+    uint32_t turns;      /* so many turns it had, modulo 2^32 */
     uint64_t pass;       /* round_robin: its next turn, in virtual time */
     struct node idle;    /* in the set's idle list; owned by the set */
     /* what the set knows of it */
@@ -50,7 +51,9 @@ struct balance_set {
     uint32_t member_count, member_cap;
     struct load **ready; /* in the policy's order */
     uint32_t count, cap;
-    struct list idle;   /* nothing is in flight there; in the order of their turns */
+    struct list idle;   /* nothing is in flight there: those in the middle of a turn,
+                           then those that had the fewest */
+    uint32_t turns;     /* the most that any load had */
     struct load *warm;  /* the last one picked; NULL: it takes no more */
     uint64_t pass;      /* round_robin: the virtual time */
     uint64_t in_flight; /* of all members */
@@ -83,6 +86,8 @@ void load_init(struct load *load);
 void balance_join(struct balance_set *set, struct load *load);
 void balance_leave(struct balance_set *set, struct load *load);
 
+/* It is there from now on, and owed nothing for the time before. */
+void balance_begin(struct balance_set *set, struct load *load);
 /* Says whether the load would take a request now. Called after each change of
  * in_flight and weight, too. Does nothing when nothing changed. */
 void balance_update(struct balance_set *set, struct load *load, bool is_ready);

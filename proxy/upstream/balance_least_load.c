@@ -9,15 +9,16 @@
  * median latency falls from 176 to 133 us.)
  *
  * That lasts for a turn of TURN_REQUESTS, more or fewer by the weight; then it is the
- * turn of the one that has been idle for the longest time. So all get their share even
- * when one alone could do all the work.
+ * turn of an idle one that had the fewest of them. So all get their share even when one
+ * alone could do all the work, and one that the machine let wait catches up, by at most
+ * MOST_BEHIND turns.
  *
  * Better is the one where a new request would wait less: in flight x service time /
  * (slots x weight). Two at random do nearly as well as the best of all, and edge
  * threads that do not know of each other do not all run to the same one. */
 #include "proxy/upstream/balance.h"
 
-enum { WARM_US = 100, TURN_REQUESTS = 256 };
+enum { WARM_US = 100, TURN_REQUESTS = 256, MOST_BEHIND = 16 };
 
 static bool is_better(const struct load *a, const struct load *b)
 {
@@ -63,6 +64,17 @@ static bool lets_pass(struct balance_set *set, const struct load *load)
            (balance_random(set) >> 32) % RAMP_WHOLE >= load->ramp;
 }
 
+static void begin_turn(struct balance_set *set, struct load *load)
+{
+    load->turn = 1 + TURN_REQUESTS * load_share(load) / (WEIGHT_DEFAULT * RAMP_WHOLE);
+    load->turns++;
+    int32_t behind = (int32_t)(set->turns - load->turns);
+    if (behind < 0)
+        set->turns = load->turns;
+    else if (behind > MOST_BEHIND)
+        load->turns = set->turns - MOST_BEHIND;
+}
+
 static struct load *pick(struct balance_set *set, uint64_t key)
 {
     (void)key;
@@ -74,8 +86,7 @@ static struct load *pick(struct balance_set *set, uint64_t key)
             load = better_of_two(set);
     }
     if (load->turn == 0)
-        load->turn =
-            1 + TURN_REQUESTS * load_share(load) / (WEIGHT_DEFAULT * RAMP_WHOLE);
+        begin_turn(set, load);
     load->turn--;
     return load;
 }

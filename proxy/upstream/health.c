@@ -198,6 +198,7 @@ static void forgive(struct backend *b, uint64_t now_us)
 void health_begin(struct backend *b, uint64_t now_us)
 {
     b->began_us = now_us;
+    balance_begin(&b->pool->ready, &b->load);
     b->load.ramp = b->pool->options.policy.slow_start_us == 0 ? 0 : 1;
 }
 

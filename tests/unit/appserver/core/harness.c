@@ -379,6 +379,7 @@ static bool note_link_frame(struct proxy *p, const struct frame *f)
         p->load_sequence = f->load.sequence;
         p->load_running = f->load.running;
         p->load_slots = f->load.slots;
+        p->load_service_us = f->load.service_us;
         break;
     case FRAME_DRAIN:
         p->draining = true;

@@ -71,8 +71,9 @@ struct proxy {
     char page[128];
     uint32_t window;
     unsigned grants, loads;
-    uint64_t load_sequence; /* of the last, as the next two */
+    uint64_t load_sequence; /* of the last, as the next three */
     uint32_t load_running, load_slots;
+    uint64_t load_service_us;
     bool draining, bye;
     char bye_reason[32];
 };

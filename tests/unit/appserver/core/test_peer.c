@@ -153,6 +153,38 @@ static void what_comes_beyond_the_window_is_returned(void **state)
     proxy_close(&p);
 }
 
+static void a_service_time_is_known_however_short_it_is(void **state)
+{
+    struct app a;
+    struct proxy p;
+    struct frame f;
+
+    (void)state;
+    app_init_loop(&a, 2);
+    app_start_loop(&a);
+    proxy_open_loop(&p, &a, FRAME_DEFAULT_WINDOW);
+    for (uint32_t i = 0; i < 2; i++) {
+        frame_pack_ping(&p.out, p.epoch, i + 1, clock_now_us());
+        proxy_send(&p);
+        while (p.load_sequence != i + 1)
+            (void)!proxy_try_next(&p, 1000, &f);
+        if (i == 0) {
+            assert_int_equal(p.load_service_us, 0);
+            proxy_request(&p, 1, "/hello");
+            proxy_send(&p);
+            clock_set(clock_now_us()); /* it takes no time at all */
+            struct request *r = app_expect_news(&a, NEWS_STARTED);
+            respond(r, SLICE("done"));
+            request_finish(&r);
+            clock_release();
+            core_loop_flush(a.core);
+        }
+    }
+    assert_true(p.load_service_us > 0);
+    app_stop(&a);
+    proxy_close(&p);
+}
+
 static void a_cancelled_request_is_returned_or_aborted(void **state)
 {
     atomic_int gone = ERR_NONE;
@@ -444,6 +476,7 @@ int main(void)
         cmocka_unit_test(marks_show_what_was_started),
         cmocka_unit_test(credit_moves_to_the_link_that_needs_it),
         cmocka_unit_test(what_comes_beyond_the_window_is_returned),
+        cmocka_unit_test(a_service_time_is_known_however_short_it_is),
         cmocka_unit_test(a_cancelled_request_is_returned_or_aborted),
         cmocka_unit_test(frames_of_an_old_epoch_are_dropped),
         cmocka_unit_test(nothing_is_heard_before_hello),

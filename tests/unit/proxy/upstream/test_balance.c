@@ -226,6 +226,47 @@ static void idle_ones_take_turns_by_their_weight(void **state)
     balance_fini(&f.set);
 }
 
+enum { TURN = 257 };
+
+static void one_that_was_kept_from_its_turns_catches_up(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint32_t got[LOADS];
+    setup(&f, 3);
+    hold(&f, 2, 1); /* it stands still */
+    serve(&f, 10 * TURN, got);
+    assert_int_equal(got[0], 5 * TURN);
+    assert_int_equal(got[1], 5 * TURN);
+    hold(&f, 2, 0);
+    serve(&f, 5 * TURN, got);
+    assert_int_equal(got[2], 5 * TURN);
+    serve(&f, 9 * TURN, got);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(got[i], 3 * TURN);
+
+    hold(&f, 2, 1);
+    serve(&f, 200 * TURN, got); /* 100 turns missed: that many it cannot have at once */
+    hold(&f, 2, 0);
+    serve(&f, 40 * TURN, got);
+    assert_in_range(got[2], 20 * TURN, 26 * TURN);
+    balance_fini(&f.set);
+}
+
+static void one_that_begins_is_owed_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint32_t got[LOADS];
+    setup(&f, 2);
+    serve(&f, 100 * TURN, got);
+    balance_begin(&f.set, &f.loads[2]);
+    balance_update(&f.set, &f.loads[2], true);
+    serve(&f, 30 * TURN, got);
+    assert_in_range(got[2], 9 * TURN, 11 * TURN);
+    balance_fini(&f.set);
+}
+
 static void a_warm_one_hands_over_at_the_end_of_its_turn(void **state)
 {
     (void)state;
@@ -408,6 +449,8 @@ int main(void)
         cmocka_unit_test(short_requests_follow_each_other_until_it_is_a_wait),
         cmocka_unit_test(long_requests_wake_the_idle_one),
         cmocka_unit_test(idle_ones_take_turns_by_their_weight),
+        cmocka_unit_test(one_that_was_kept_from_its_turns_catches_up),
+        cmocka_unit_test(one_that_begins_is_owed_nothing),
         cmocka_unit_test(a_warm_one_hands_over_at_the_end_of_its_turn),
         cmocka_unit_test(round_robin_goes_by_turns),
         cmocka_unit_test(round_robin_heeds_weights_and_spreads_them),
