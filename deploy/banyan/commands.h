@@ -10,7 +10,8 @@
 
 struct command {
     const char *name, *help;
-    int (*run)(int argc, char **argv);  /* argv[0] is the name */
+    int (*run)(int argc, char **argv); /* argv[0] is the name */
+    const char *arguments; /* for completion, as in the proxies' table of verbs */
     const struct option_table *options; /* NULL: none */
 };
 extern const struct command commands[];

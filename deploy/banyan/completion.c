@@ -12,6 +12,7 @@
 #include "deploy/banyan/channel.h"
 #include "deploy/banyan/commands.h"
 #include "deploy/banyan/completion_words.h"
+#include "deploy/banyan/identity.h"
 #include "deploy/banyan/proxies.h"
 #include "deploy/banyan/talk.h"
 #include "protocol/base/mem.h"
@@ -26,16 +27,19 @@ static const struct completion_row VERBS[] = {
 };
 
 /* Before a verb, or behind it. */
+enum { OPTION_PROXY, OPTION_KEY, OPTION_PROXY_KEY, OPTIONS_COUNT = 6 };
 static const struct {
     const char *name, *help;
     bool has_value, is_file;
-} OPTIONS[] = {
-    {"--proxy", "control endpoint of a proxy; repeatable", true, true},
+} OPTIONS[OPTIONS_COUNT] = {
+    [OPTION_PROXY] = {"--proxy", "control endpoint of a proxy; repeatable", true, true},
+    [OPTION_KEY] = {"--key", "your secret key file, for tcp://", true, true},
+    [OPTION_PROXY_KEY] = {"--proxy-key", "the proxies' public key, or a file with it",
+                          true, true},
     {"--json", "answer in JSON", false, false},
     {"--timeout", "seconds to wait for at most", true, false},
     {"--ephemeral", "leave the change out of the state file", false, false},
 };
-enum { OPTION_COUNT_OF = sizeof OPTIONS / sizeof OPTIONS[0] };
 
 /* Where a proxy has the names. */
 static const struct {
@@ -53,46 +57,54 @@ struct line {
     struct slice words[MOST_WORDS]; /* behind the program, without options */
     size_t count;
     struct slice current; /* what stands at the cursor; may be empty */
-    struct slice option;  /* whose value that is; empty: of none */
+    int option;           /* whose value that is; -1: of none */
     struct proxies proxies;
-    struct buf said; /* candidates, each with a line's end before and behind it */
+    char *key, *proxy_key; /* owned; NULL: not given */
+    struct buf said;       /* candidates, each with a line's end before and behind it */
 };
 
 /* ---- the line ---- */
 
 static int find_option(struct slice word)
 {
-    for (int i = 0; i < OPTION_COUNT_OF; i++)
+    for (int i = 0; i < OPTIONS_COUNT; i++)
         if (slice_eq(word, slice_from(OPTIONS[i].name)))
             return i;
     return -1;
 }
 
-static void name_proxy(struct line *l, struct slice address)
+static void take_value(struct line *l, int option, struct slice value)
 {
-    own(mem) char *text = mem_printf("%.*s", SLICE_FMT(address));
-    (void)!proxies_add(&l->proxies, text);
+    own(mem) char *text = mem_printf("%.*s", SLICE_FMT(value));
+    char **kept = option == OPTION_KEY         ? &l->key
+                  : option == OPTION_PROXY_KEY ? &l->proxy_key
+                                               : NULL;
+    if (option == OPTION_PROXY)
+        (void)!proxies_add(&l->proxies, text);
+    if (kept != NULL) {
+        mem_free(kept);
+        *kept = take(text);
+    }
 }
 
 /* "--proxy=PATH" and "--proxy PATH" alike. */
 static void take_word(struct line *l, struct slice word)
 {
-    static const char joined[] = "--proxy=";
-    size_t length = sizeof joined - 1;
-    if (l->option.len > 0) {
-        if (slice_eq(l->option, SLICE("--proxy")))
-            name_proxy(l, word);
-        l->option = (struct slice){0};
-        return;
-    }
-    int option = l->count > 0 && l->words[0].len == 0 ? -1 : find_option(word);
-    if (option >= 0 && OPTIONS[option].has_value)
-        l->option = word;
-    if (word.len > length && memcmp(word.ptr, joined, length) == 0)
-        name_proxy(l, slice_of(word.ptr + length, word.len - length));
-    bool is_option = word.len > 1 && memcmp(word.ptr, "--", 2) == 0;
-    if (!is_option && l->count < MOST_WORDS)
+    const char *is = memchr(word.ptr, '=', word.len);
+    struct slice name =
+        slice_of(word.ptr, is == NULL ? word.len : (size_t)(is - word.ptr));
+    int option = find_option(name);
+    if (l->option >= 0) {
+        take_value(l, l->option, word);
+        l->option = -1;
+    } else if (option >= 0 && is != NULL) {
+        take_value(l, option, slice_of(is + 1, word.len - name.len - 1));
+    } else if (option >= 0 && OPTIONS[option].has_value) {
+        l->option = option;
+    } else if ((word.len < 2 || memcmp(word.ptr, "--", 2) != 0) &&
+               l->count < MOST_WORDS) {
         l->words[l->count++] = word;
+    }
 }
 
 /* The last word is at the cursor, the first one the program. */
@@ -138,11 +150,13 @@ static void on_word(void *owner, struct slice text, const char *help)
 /* What the first of the proxies says in time. */
 static json_t *ask(struct line *l, const char *text)
 {
+    static struct identity identity;
     struct talk talk;
     struct buf message;
     json_t *answer = NULL;
     buf_init(&message, 0);
-    if (proxies_find(&l->proxies, &message)) {
+    if (proxies_find(&l->proxies, &message) &&
+        identity_take(&identity, &l->proxies, l->key, l->proxy_key, &message)) {
         talk_begin(&talk, l->proxies.addresses[0], slice_from(text));
         talks_listen(&talk, 1, PATIENCE_US, PATIENCE_US);
         struct slice out = buf_slice(&talk.out);
@@ -150,6 +164,7 @@ static json_t *ask(struct line *l, const char *text)
             answer = json_loadb(out.ptr, out.len, 0, NULL);
         talk_fini(&talk);
     }
+    identity_wipe(&identity);
     buf_fini(&message);
     return answer;
 }
@@ -193,27 +208,26 @@ static const struct command *find_command(const struct line *l)
 static void complete_command(struct line *l, const struct command *command)
 {
     const struct option_table *table = command->options;
-    if (table == NULL) {
-        say(l, SLICE("bash"), "", command->help);
-        say(l, SLICE("zsh"), "", command->help);
-    } else if (!is_option(l)) {
-        on_kind(l, COMPLETE_FILES);
-    }
+    const struct completion_row row = {command->name, command->arguments,
+                                       command->help};
+    const struct completion_sink sink = {l, on_word, on_kind};
     for (size_t i = 0; table != NULL && is_option(l) && i < table->row_count; i++) {
         own(mem) char *name = mem_printf("--%s", table->rows[i].name);
         say(l, slice_from(name), "", table->rows[i].help);
     }
+    if (!is_option(l))
+        completion_find(&row, 1, l->words, l->count, &sink);
 }
 
 static void complete_verb(struct line *l)
 {
     const struct completion_sink sink = {l, on_word, on_kind};
-    if (l->option.len > 0) {
-        if (OPTIONS[find_option(l->option)].is_file)
+    if (l->option >= 0) {
+        if (OPTIONS[l->option].is_file)
             on_kind(l, COMPLETE_FILES);
         return;
     }
-    for (size_t i = 0; is_option(l) && i < OPTION_COUNT_OF; i++)
+    for (size_t i = 0; is_option(l) && i < OPTIONS_COUNT; i++)
         say(l, slice_from(OPTIONS[i].name), "", OPTIONS[i].help);
     for (size_t i = 0; l->count == 0 && i < command_count; i++)
         say(l, slice_from(commands[i].name), "", commands[i].help);
@@ -222,7 +236,7 @@ static void complete_verb(struct line *l)
 
 static int print_candidates(const char *text)
 {
-    static struct line line;
+    static struct line line = {.option = -1};
     proxies_init(&line.proxies);
     buf_init(&line.said, 0);
     read_line(&line, text);
@@ -235,6 +249,8 @@ static int print_candidates(const char *text)
     if (said.len > 0)
         (void)printf("%.*s\n", (int)said.len - 1, said.ptr + 1);
     proxies_fini(&line.proxies);
+    mem_free(&line.key);
+    mem_free(&line.proxy_key);
     buf_fini(&line.said);
     channel_end();
     return 0;

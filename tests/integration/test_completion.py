@@ -56,6 +56,9 @@ def test_verbs_need_no_proxy():
     assert bash("banyan --ti") == ["--timeout"]
     assert bash("banyan show pools --j") == ["--json"]
     assert bash("banyan completion ") == ["bash", "zsh"]
+    assert {"add", "remove"} < set(bash("banyan keys "))
+    assert bash("banyan keys add list ") == ["proxy", "app", "viewer", "operator", "admin"]
+    assert set(bash("banyan --pro")) == {"--proxy", "--proxy-key"}
     assert "--workers" in bash("banyan serve --wor")
     assert "--interval" in bash("banyan top --")
 
