@@ -46,9 +46,10 @@ static void report_one(const struct exchange *x, struct request_report *row)
         row->queued_us = until_us - t->submitted_us;
     if (x->site != NULL)
         copy_text(row->pool, sizeof row->pool, slice_from(x->site->settings.name));
-    if (x->backend_name[0] != '\0')
-        (void)snprintf(row->backend, sizeof row->backend, "%s/%s", row->pool,
-                       x->backend_name);
+    const char *claimant = ticket_waits_for(t);
+    const char *name = claimant != NULL ? claimant : x->backend_name;
+    if (*name != '\0')
+        (void)snprintf(row->backend, sizeof row->backend, "%s/%s", row->pool, name);
     if (!read_frame(x, &f))
         return;
     copy_text(row->id, sizeof row->id, f.id);

@@ -195,6 +195,9 @@ static void write_backends(struct page *page)
           row->sum.all.view.window)
     GAUGE("banyan_backend_in_flight", "requests that are there",
           row->sum.all.view.in_flight)
+    GAUGE("banyan_backend_waiting",
+          "requests that wait for it alone, as their cookies say",
+          row->sum.all.view.waiting)
 #define STAT(name, help)                                                               \
     head(page->out, "banyan_backend_" #name "_total", "counter", help);                \
     for (uint32_t i = 0; i < page->count; i++)                                         \

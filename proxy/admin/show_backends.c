@@ -66,6 +66,7 @@ bool admin_sum_backend(const struct operation *op,
         }
         v->window += one->window;
         v->in_flight += one->in_flight;
+        v->waiting += one->waiting;
 #define STAT(name, help) v->stats.name += one->stats.name;
 #include "proxy/upstream/backend_stats.def"
 #undef STAT
@@ -148,8 +149,9 @@ static void show_member(struct operation *op, const struct member *m, uint32_t i
     report_count(r, v->slots);
     report_count(r, v->window);
     report_count(r, v->in_flight);
-    report_count(r,
-                 v->slots > 0 && v->in_flight > v->slots ? v->in_flight - v->slots : 0);
+    uint32_t beyond =
+        v->slots > 0 && v->in_flight > v->slots ? v->in_flight - v->slots : 0;
+    report_count(r, beyond + v->waiting);
     report_ms(r, b->max_wait_us);
     show_times(r, &b->queue_time);
     show_times(r, &b->app_time);

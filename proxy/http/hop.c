@@ -4,7 +4,6 @@
 #include "proxy/http/hop.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
 
 #include "protocol/header_names.h"
 #include "proxy/http/chars.h"
@@ -317,10 +316,16 @@ void hop_headers(const struct request_head *head,
 void hop_put_start(struct header_writer *w, uint64_t start_us)
 {
     char text[24];
-    int length = snprintf(text, sizeof(text), "t=%llu", (unsigned long long)start_us);
+    size_t at = sizeof(text);
 
+    do {
+        text[--at] = (char)('0' + start_us % 10);
+        start_us /= 10;
+    } while (start_us > 0);
+    text[--at] = '=';
+    text[--at] = 't';
     header_put(w, HEADER_X_REQUEST_START, (struct slice){NULL, 0},
-               slice_of(text, (size_t)length));
+               slice_of(text + at, sizeof(text) - at));
 }
 
 /* Appends the values of all fields of this number that pass, from field `first` on. */

@@ -444,6 +444,7 @@ void backend_view(const struct backend *b, struct backend_view *ret_view)
         .slots = b->load.slots,
         .window = b->window,
         .in_flight = b->load.in_flight,
+        .waiting = b->claim.count,
         .running = b->running,
         .service_us = b->load.service_us,
         .up_since_us = b->state >= BACKEND_UP ? b->up_since_us : 0,

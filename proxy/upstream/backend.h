@@ -43,6 +43,7 @@ struct backend_view {
     uint32_t running;     /* requests it runs, of all its links; of its last LOAD */
     uint32_t window;      /* granted */
     uint32_t in_flight;   /* requests there */
+    uint32_t waiting;     /* in the queue, for it alone */
     uint64_t service_us;  /* average time in the application; 0: not known */
     uint64_t up_since_us; /* clock.h; 0: not up */
     uint64_t ejected_until_us; /* clock.h; 0: it is not */

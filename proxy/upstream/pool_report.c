@@ -16,12 +16,20 @@ static uint64_t age_us(uint64_t since_us, uint64_t now_us)
 /* Oldest first; those that have begun to answer wait no more. */
 static uint64_t longest_wait_us(struct backend *b, uint64_t now_us)
 {
+    const struct ticket *first = waiting_for_claim(&b->claim);
+    uint64_t queued_us = first == NULL ? 0 : age_us(first->submitted_us, now_us);
     LIST_FOREACH(&b->sent, n) {
         const struct ticket *t = NODE_OF(n, struct ticket, node);
+        uint64_t there_us = age_us(t->submitted_us, now_us);
         if (!t->head_seen)
-            return age_us(t->submitted_us, now_us);
+            return there_us > queued_us ? there_us : queued_us;
     }
-    return 0;
+    return queued_us;
+}
+
+const char *ticket_waits_for(const struct ticket *t)
+{
+    return t->claim == NULL ? NULL : backend_name(backend_of_claim(t->claim));
 }
 
 static void report_backend(struct backend *b, uint64_t now_us, struct backend_report *r)

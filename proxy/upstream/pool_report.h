@@ -11,7 +11,8 @@ struct backend_report {
     char name[64];
     char endpoint[256];
     struct backend_view view; /* without its texts */
-    uint64_t max_wait_us;     /* of what is there: the oldest without an answer */
+    uint64_t max_wait_us; /* the oldest without an answer, there or waiting for it alone
+                           */
     struct histogram queue_time, app_time;
 };
 

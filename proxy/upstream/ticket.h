@@ -114,6 +114,9 @@ void ticket_init(struct ticket *t, const struct ticket_events *events);
  * OVERLOADED, SHUTTING_DOWN) or events->sent before it returns. */
 void pool_submit(struct pool *pool, struct ticket *t);
 
+/* The name of the app server that it waits for alone; NULL: it does not. */
+const char *ticket_waits_for(const struct ticket *t);
+
 /* The exchange no longer wants the answer (client gone, deadline, bad answer). Queued:
  * leaves the queue. Sent: CANCEL goes out and the slot stays counted until the backend
  * ends the stream. No event follows. Does nothing to an idle ticket. */

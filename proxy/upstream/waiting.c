@@ -30,8 +30,11 @@ static struct list *enter(struct waiting *w, struct ticket *t, struct claim *cla
     ASSERT(!node_is_linked(&t->node) && !node_is_linked(&t->turn_node));
     ASSERT(claim == NULL || claim->is_open);
     t->claim = claim;
-    w->claimed += claim != NULL;
-    return claim == NULL ? &w->anyone : &claim->tickets;
+    if (claim == NULL)
+        return &w->anyone;
+    claim->count++;
+    w->claimed++;
+    return &claim->tickets;
 }
 
 void waiting_push(struct waiting *w, struct ticket *t, struct claim *claim)
@@ -57,6 +60,7 @@ static void let_go(struct waiting *w, struct ticket *t)
     t->claim = NULL;
     if (claim == NULL)
         return;
+    claim->count--;
     w->claimed--;
     note_due(w, claim);
 }

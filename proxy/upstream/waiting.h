@@ -23,6 +23,7 @@
 /* Embedded in a backend. */
 struct claim {
     struct list tickets; /* by turn_node */
+    uint32_t count;      /* of them */
     struct node due;     /* in waiting.due */
     bool is_open;        /* it keeps what is its own, now or when it has room again */
     bool has_room;       /* it would take one now */

@@ -96,6 +96,12 @@ void ticket_cancel(struct ticket *t, enum err reason)
     let_go(e);
 }
 
+const char *ticket_waits_for(const struct ticket *t)
+{
+    (void)t;
+    return NULL;
+}
+
 bool pool_is_asgi(const struct pool *pool)
 {
     return pool->is_asgi;

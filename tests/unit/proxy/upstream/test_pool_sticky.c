@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * proxy/upstream/pool.c: requests that go back to the app server they were at. */
+#include "proxy/upstream/pool_report.h"
 #include "tests/unit/proxy/upstream/sticky_pool.h"
 
 static void a_request_goes_to_the_one_its_cookie_names(void **state)
@@ -37,6 +38,16 @@ static void without_room_there_it_waits_and_nobody_waits_behind_it(void **state)
     }
     fixture_settle(&f);
     assert_int_equal(f.apps[0].count, 1);
+    assert_string_equal(ticket_waits_for(&a[1].ticket), "b0");
+    assert_null(ticket_waits_for(&a[0].ticket));
+    clock_set(clock_now_us() + SECOND_US);
+    struct pool_report report;
+    pool_report(f.pool, clock_now_us(), &report);
+    assert_int_equal(report.backends[0].view.waiting, 2);
+    assert_int_equal(report.backends[0].max_wait_us, SECOND_US);
+    assert_int_equal(report.max_wait_us, SECOND_US);
+    assert_int_equal(report.backends[1].view.waiting, 0);
+    pool_report_fini(&report);
     answer(&f, 0, 0);
     UNTIL(&f, f.apps[0].count == 2);
     ASSERT_SEEN(&f, 0, 1, "/second");

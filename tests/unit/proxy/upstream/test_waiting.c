@@ -73,6 +73,7 @@ static void each_waits_once_for_anyone_or_for_one(void **state)
     push_all(&f, "a1 b c2 d e1");
     ASSERT_WAITING(&f, "abcde|bd|ae|c|");
     assert_int_equal(f.w.claimed, 3);
+    assert_int_equal(f.one.count, 2);
     assert_ptr_equal(waiting_first(&f.w), &f.tickets[0]);
     assert_ptr_equal(waiting_for_anyone(&f.w), &f.tickets[1]);
     assert_ptr_equal(waiting_for_claim(&f.other), &f.tickets[2]);
@@ -146,6 +147,7 @@ static void who_waited_long_enough_for_one_waits_for_anyone(void **state)
     waiting_loosen(&f.w, 1000);
     ASSERT_WAITING(&f, "abcdef|abcdef|||");
     assert_int_equal(f.w.claimed, 0);
+    assert_int_equal(f.one.count + f.other.count, 0);
     waiting_loosen(&f.w, 2000);
 }
 
