@@ -41,7 +41,7 @@ struct exchange {
     struct ws_terms ws_terms; /* what a handshake offers */
     enum err err;             /* why it failed */
     char id[ID_BYTES]; /* the edge's own; a trusted peer's stands in the frame only */
-    char backend_name[32];
+    char backend_name[64];
 };
 
 struct exchanges {

@@ -14,7 +14,7 @@
 struct request_report { /* texts are clipped */
     char id[48], client[48], method[16], target[128];
     char pool[64];     /* empty: no route leads to one */
-    char backend[100]; /* POOL/NAME where it was sent last; empty: not sent */
+    char backend[128]; /* POOL/NAME where it was sent last; empty: not sent */
     const char *stage; /* gathering, queued, running, answering, ending */
     uint64_t age_us;   /* since its head was complete */
     uint64_t queued_us;

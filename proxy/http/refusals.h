@@ -35,7 +35,7 @@ struct refusal {
     uint64_t bytes_at; /* offset of the first one that is kept */
     uint32_t length;
     char bytes[REFUSAL_BYTES];
-    char backend[100];           /* of an answer */
+    char backend[128];           /* of an answer */
     char detail[REFUSAL_DETAIL]; /* likewise: what is wrong; else empty */
 };
 

@@ -13,7 +13,7 @@ import subprocess
 import termios
 
 import pytest
-from conftest import Connection, program, until
+from conftest import Connection, free_port, program, until
 from test_admin import Plane
 
 pyte = pytest.importorskip("pyte", reason="Debian's python3-pyte is not installed")
@@ -182,6 +182,20 @@ def test_a_proxy_dies_and_comes_back(start, terminal_of):
     top.until(r"proxies 1/2  backends 2")
     other.proxy.signal(signal.SIGCONT)
     top.until(r"proxies 2/2  backends 3")
+    top.type(b"q")
+    assert top.wait() == 0
+
+
+def test_proxies_are_seen_over_tcp_too(start, terminal_of):
+    remote = f"tcp://127.0.0.1:{free_port()}"
+    plane = Plane(start, "--control", f"viewer:{remote}", backends=("a",), threads=1)
+    top = terminal_of("--proxy", remote, "--interval", "0.2")
+    top.until(r"^default/a +ready +up ")
+    plane.proxy.kill()
+    top.until(rf"^{re.escape(remote)}: ")
+    top.until(r"proxies 0/1  backends 0")
+    plane.run()
+    top.until(r"^default/a +ready +up ")
     top.type(b"q")
     assert top.wait() == 0
 

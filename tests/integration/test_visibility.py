@@ -98,6 +98,23 @@ def test_an_answer_that_no_client_may_see_is_shown(start):
     assert row["bytes"] == "bad value of X-Split"
 
 
+def test_long_names_are_whole(start):
+    name = "a" * 60
+    plane = Plane(start, backends=(), threads=1)
+    plane.done("add", name, plane.app("a"))
+    with Connection(plane.address) as c:
+        c.request("GET", "/slow?s=60")
+
+        def running():
+            rows = plane.done("--json", "show", "requests").json["requests"]
+            return [r for r in rows if r["stage"] == "running"]
+
+        row = until(running, "a running request")[0]
+        assert (row["pool"], row["backend"]) == ("default", f"default/{name}")
+        plane.done("kill-request", row["id"])
+        assert c.response().status == 503
+
+
 def test_a_connection_is_shown_and_cut_off(start):
     plane = Plane(start, backends=("a",))
     with Connection(plane.address) as idle, Connection(plane.address) as busy:
