@@ -6,6 +6,7 @@ returns argv lists: foreground processes in start order, each of which stops on 
 application's side."""
 
 import os
+import subprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 APPS = os.path.join(HERE, "apps")
@@ -58,6 +59,45 @@ def _(place):
 @deployment("banyan-asgi", edge=("banyan-proxy",))
 def _(place):
     return banyan(place, 16, app="bench_asgi:application")
+
+
+def banyan_links(place, endpoint, *options):
+    """Proxy and app server by hand, over the endpoint of each process."""
+    programs = os.path.dirname(place.banyan)
+    common = ["--log-level", "warning", "--sched-batch", *options]
+    app = [os.path.join(programs, "banyan-app"), "--bind", endpoint("{n}"),
+           "--processes", str(WORKERS), "--threads", "16", "--chdir", APPS,
+           "--python", "/usr/bin/python3", *common, "bench_app:application"]
+    backends = [word for n in range(WORKERS) for word in ("--backend", endpoint(str(n)))]
+    return [app, [os.path.join(programs, "banyan-proxy"), "--bind", f"127.0.0.1:{place.port}",
+                  *backends, *common]]
+
+
+def tcp_endpoint(place):
+    """Ports side by side that are free, so that {n} can be their last digit."""
+    base = place.inner("links").port // 10
+    return lambda n: f"tcp://127.0.0.1:{base}{n}"
+
+
+@deployment("banyan-ipc", edge=("banyan-proxy",))
+def _(place):
+    return banyan_links(place, lambda n: f"ipc://{place.dir}/app-{n}.sock")
+
+
+@deployment("banyan-tcp", edge=("banyan-proxy",))
+def _(place):
+    return banyan_links(place, tcp_endpoint(place))
+
+
+@deployment("banyan-curve", edge=("banyan-proxy",))
+def _(place):
+    key, users = os.path.join(place.dir, "key"), os.path.join(place.dir, "authorized-keys")
+    app_key = os.path.join(place.dir, "app.key")
+    for path, role in ((key, "proxy"), (app_key, "app")):
+        public = subprocess.check_output([place.banyan, "keygen", path], text=True).strip()
+        subprocess.run([place.banyan, "keys", "add", users, role, public], check=True)
+    app, proxy = banyan_links(place, tcp_endpoint(place), "--authorized-keys", users)
+    return [[app[0], "--key", app_key, *app[1:]], [proxy[0], "--key", key, *proxy[1:]]]
 
 
 def nginx(place, location, http=""):
