@@ -10,7 +10,6 @@
 #include "deploy/banyan/identity.h"
 #include "deploy/banyan/proxies.h"
 #include "deploy/banyan/talk.h"
-#include "protocol/base/mem.h"
 #include "protocol/base/words.h"
 
 enum {
@@ -31,9 +30,48 @@ struct admin_call {
 static bool read_words(struct admin_call *call, int argc, char **argv);
 static int print_all(struct admin_call *call);
 
-static int fail(const char *text, int code)
+/* On standard error, if there is something to say. */
+static void complain(struct buf *message)
 {
-    (void)fprintf(stderr, "banyan: %s\n", text);
+    if (buf_len(message) > 0)
+        (void)fprintf(stderr, "banyan: %.*s\n", SLICE_FMT(buf_slice(message)));
+    buf_clear(message);
+}
+
+/* TALK_DONE: it can be said. */
+static int prepare(struct admin_call *call, int argc, char **argv, struct buf *message)
+{
+    if (!read_words(call, argc, argv)) {
+        buf_addf(message, "--proxy, --key, --proxy-key: what follows is missing, or "
+                          "there are too many");
+        return TALK_REFUSED;
+    }
+    if (!proxies_find(&call->proxies, message)) {
+        complain(message);
+        if (call->is_json)
+            (void)printf("{\"code\":%d,\"text\":\"no proxy\"}\n", TALK_UNREACHABLE);
+        return TALK_UNREACHABLE;
+    }
+    return identity_take(&call->identity, &call->proxies, call->key, call->proxy_key,
+                         message)
+               ? TALK_DONE
+               : TALK_REFUSED;
+}
+
+static int talk_to_all(struct admin_call *call)
+{
+    size_t count = call->proxies.count;
+    for (size_t i = 0; i < count; i++) {
+        talk_begin(&call->talks[i], call->proxies.addresses[i], buf_slice(&call->line));
+        call->talks[i].is_streaming = count == 1;
+    }
+    uint64_t patience_us =
+        call->timeout_us == 0 ? 0 : call->timeout_us + GRACE_S * 1000000ull;
+    talks_listen(call->talks, count, HEAR_S * 1000000ull, patience_us);
+    channel_end();
+    int code = print_all(call);
+    for (size_t i = 0; i < count; i++)
+        talk_fini(&call->talks[i]);
     return code;
 }
 
@@ -44,32 +82,15 @@ int admin_main(int argc, char **argv)
     proxies_init(&call.proxies);
     buf_init(&call.line, 0);
     buf_init(&message, 0);
-    if (!read_words(&call, argc, argv))
-        return fail(
-            "--proxy, --key, --proxy-key: what follows is missing, or there are "
-            "too many",
-            TALK_REFUSED);
-    if (!proxies_find(&call.proxies, &message)) {
-        (void)fail(mem_printf("%.*s", SLICE_FMT(buf_slice(&message))), 0);
-        if (call.is_json)
-            (void)printf("{\"code\":%d,\"text\":\"no proxy\"}\n", TALK_UNREACHABLE);
-        return TALK_UNREACHABLE;
-    }
-    if (!identity_take(&call.identity, &call.proxies, call.key, call.proxy_key,
-                       &message))
-        return fail(mem_printf("%.*s", SLICE_FMT(buf_slice(&message))), TALK_REFUSED);
-    if (buf_len(&message) > 0)
-        (void)fail(mem_printf("%.*s", SLICE_FMT(buf_slice(&message))), 0);
-    for (size_t i = 0; i < call.proxies.count; i++) {
-        talk_begin(&call.talks[i], call.proxies.addresses[i], buf_slice(&call.line));
-        call.talks[i].is_streaming = call.proxies.count == 1;
-    }
-    uint64_t patience_us =
-        call.timeout_us == 0 ? 0 : call.timeout_us + GRACE_S * 1000000ull;
-    talks_listen(call.talks, call.proxies.count, HEAR_S * 1000000ull, patience_us);
-    channel_end();
+    int code = prepare(&call, argc, argv, &message);
+    complain(&message);
+    if (code == TALK_DONE)
+        code = talk_to_all(&call);
     identity_wipe(&call.identity);
-    return print_all(&call);
+    proxies_fini(&call.proxies);
+    buf_fini(&call.line);
+    buf_fini(&message);
+    return code;
 }
 
 /* ---- words ---- */
