@@ -13,6 +13,7 @@ struct herald_process {
 
 static struct app_options options;
 
+/* Before ZeroMQ has threads here: ThreadSanitizer takes those of the child for ours. */
 static struct herald_process start_herald(double lease_s)
 {
     struct herald_process h = {0};
@@ -91,8 +92,8 @@ static void a_ready_worker_is_registered_and_renewed(void **state)
 {
     static const char line[] = "register web/a-0 ipc:///run/a lease=1";
     (void)state;
-    struct link *proxy = bind_proxy(first);
     struct herald_process h = start_herald(1);
+    struct link *proxy = bind_proxy(first);
     tell(&h, "announce 0.1 web/a-0 ipc:///run/a");
     for (int i = 0; i < 3; i++)
         expect_line(proxy, line, "+\n is registered\n=0\n");
@@ -103,8 +104,8 @@ static void a_ready_worker_is_registered_and_renewed(void **state)
 static void one_that_is_no_more_is_not_renewed(void **state)
 {
     (void)state;
-    struct link *proxy = bind_proxy(first);
     struct herald_process h = start_herald(1);
+    struct link *proxy = bind_proxy(first);
     tell(&h, "announce 0.1 web/a-0 ipc:///run/a");
     expect_line(proxy, "register web/a-0 ipc:///run/a lease=1", "+\n=0\n");
     tell(&h, "forget 0.1");
@@ -119,9 +120,9 @@ static void one_that_leaves_waits_for_every_proxy(void **state)
 {
     static const char line[] = "register web/a-0 \"ipc:///run/a b\" lease=100";
     (void)state;
-    struct link *one = bind_proxy(first), *two = bind_proxy(second);
     options.registers.count = 2;
     struct herald_process h = start_herald(100);
+    struct link *one = bind_proxy(first), *two = bind_proxy(second);
     tell(&h, "announce 0.1 web/a-0 \"ipc:///run/a b\"");
     expect_line(one, line, "+\n=0\n");
     expect_line(two, line, "+\n=0\n");
@@ -174,8 +175,8 @@ static void a_proxy_that_forgot_is_told_again(void **state)
 static void a_refusal_is_no_end(void **state)
 {
     (void)state;
-    struct link *proxy = bind_proxy(first);
     struct herald_process h = start_herald(1);
+    struct link *proxy = bind_proxy(first);
     tell(&h, "announce 0.1 web/a-0 ipc:///run/a");
     for (int i = 0; i < 3; i++)
         expect_line(proxy, "register web/a-0 ipc:///run/a lease=1",
@@ -187,8 +188,8 @@ static void a_refusal_is_no_end(void **state)
 static void it_is_announced_where_the_proxy_sees_it(void **state)
 {
     (void)state;
-    struct link *proxy = bind_proxy(first);
     struct herald_process h = start_herald(100);
+    struct link *proxy = bind_proxy(first);
     tell(&h, "announce 0.1 web/a-0 tcp://0.0.0.0:7001");
     expect_line(proxy, "register web/a-0 tcp://127.0.0.1:7001 lease=100", "+\n=0\n");
     tell(&h, "announce 0.1 web/a-0 tcp://192.0.2.1:7002"); /* it has another one now */

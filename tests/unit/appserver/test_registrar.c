@@ -24,14 +24,21 @@ static int set_up(void **state)
         .lease_s = 100,
         .log = {"error", "text", "stderr"},
     };
-    return link_bind_lines(context, endpoint, LINK_LOCAL_ONLY, &proxy) == ERR_NONE ? 0
-                                                                                   : -1;
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     link_free(&proxy);
     return teardown_link(state);
+}
+
+/* After the first step, which forks: ThreadSanitizer would take the threads of the
+ * child for ZeroMQ's here. */
+static void open_proxy(void)
+{
+    assert_int_equal(link_bind_lines(context, endpoint, LINK_LOCAL_ONLY, &proxy),
+                     ERR_NONE);
 }
 
 /* A slot whose process is a child of ours that does nothing. */
@@ -106,6 +113,7 @@ static void workers_have_names_and_leave_when_the_proxy_agrees(void **state)
     struct registrar *r = registrar_new(&options);
     struct slot *slots[] = {ready_slot(0), ready_slot(1)};
     registrar_step(r, slots, 2);
+    open_proxy();
     expect_line(r, slots, 2, "register web/a-0 tcp://127.0.0.1:7001 lease=100");
     expect_line(r, slots, 2, "register web/a-1 tcp://127.0.0.1:7002 lease=100");
     registrar_stop(r, slots[1], clock_now_us() + 3600 * 1000000ull);
@@ -140,9 +148,13 @@ static void a_process_that_dies_is_replaced_and_told_everything(void **state)
 {
     static const char line[] = "register web/a-0 tcp://127.0.0.1:7001 lease=100";
     (void)state;
+#ifdef __SANITIZE_THREAD__
+    skip(); /* it forks while ZeroMQ has threads here */
+#endif
     struct registrar *r = registrar_new(&options);
     struct slot *slots[] = {ready_slot(0)};
     registrar_step(r, slots, 1);
+    open_proxy();
     expect_line(r, slots, 1, line);
     log_set_level(LOG_ERROR);
     pid_t pid = 0;
@@ -177,18 +189,24 @@ static void names_tell_hosts_and_generations_apart(void **state)
         {"ipc:///run/{n}.{g}", "a", "register web/a-0.1 ipc:///run/0.1 lease=100", 2},
         {"ipc:///run/{n}.{g}", "g{g}", "register web/g1 ipc:///run/0.1 lease=100", 1},
     };
+    struct link_context *own_context = context;
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        context = link_context_new(2); /* whose end ends its threads */
         options.bind = cases[i].bind;
         options.name = cases[i].name;
         options.processes = cases[i].processes;
         struct registrar *r = registrar_new(&options);
         struct slot *slots[] = {ready_slot(0)};
         registrar_step(r, slots, 1);
+        open_proxy();
         expect_line(r, slots, 1, cases[i].want);
         registrar_free(&r);
         end_slot(&slots[0]);
+        link_free(&proxy);
+        link_context_free(&context);
     }
+    context = own_context;
 }
 
 int main(void)
