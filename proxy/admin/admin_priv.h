@@ -28,7 +28,8 @@ enum {
     ADMIN_MAX_LINE = 8 * 1024,
     ADMIN_MAX_OUTPUT =
         32 * 1024 * 1024, /* that a client does not read: it is cut off */
-    LOOK_AGAIN_US = 10 * 1000,
+    LOOK_FIRST_US = 1000, /* until an operation looks again, twice as long each time */
+    LOOK_AGAIN_US = 10 * 1000, /* and at most so long */
 };
 
 struct admin {
@@ -119,6 +120,7 @@ struct operation {
     uint32_t awaited;                            /* edges that have not answered */
     struct snapshot *snapshots[ADMIN_MAX_EDGES]; /* NULL: that edge has ended */
     struct event *timer;
+    suseconds_t pause_us; /* the last one before it looked again */
 
     /* the verbs' own */
     char pool[MEMBER_NAME], name[MEMBER_NAME]; /* the one that it is about */
@@ -144,7 +146,7 @@ MUST_CHECK struct operation *operation_for(struct admin *admin, void *owner);
 void operation_look(struct operation *op,
                     unsigned parts,
                     void (*step)(struct operation *));
-void operation_look_again(struct operation *op); /* the same after LOOK_AGAIN_US */
+void operation_look_again(struct operation *op); /* the same after a pause */
 bool operation_is_late(const struct operation *op);
 /* Answers and frees it. */
 void operation_finish(struct operation *op, enum outcome outcome);

@@ -132,7 +132,10 @@ void operation_look(struct operation *op,
 
 void operation_look_again(struct operation *op)
 {
-    static const struct timeval pause = {0, LOOK_AGAIN_US};
+    op->pause_us = op->pause_us == 0 ? LOOK_FIRST_US : 2 * op->pause_us;
+    if (op->pause_us > LOOK_AGAIN_US)
+        op->pause_us = LOOK_AGAIN_US;
+    const struct timeval pause = {0, op->pause_us};
     for (uint32_t i = 0; i < ADMIN_MAX_EDGES; i++)
         snapshot_free(&op->snapshots[i]);
     ASSERT(evtimer_add(op->timer, &pause) == 0);

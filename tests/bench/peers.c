@@ -35,6 +35,7 @@ struct app {
         uint64_t epoch;
     } known[MOST_LINKS];
     size_t count;
+    uint32_t slots;
     bool has_served; /* since the last LOAD */
     struct buf out;
 };
@@ -57,7 +58,7 @@ static void say_load(struct app *a, uint64_t epoch, uint64_t sequence)
     f.load.sequence = sequence;
     f.load.clock_us = clock_now_us();
     f.load.service_us = SERVICE_US;
-    f.load.slots = SLOTS;
+    f.load.slots = a->slots;
     frame_pack_load(&a->out, epoch, &f);
 }
 
@@ -72,7 +73,7 @@ static void say_hello(struct app *a, uint64_t epoch)
         .inline_bytes = FRAME_MAX_INLINE_BODY,
         .has_app = true,
         .pool = SLICE("default"),
-        .slots = SLOTS,
+        .slots = a->slots,
         .interface = SLICE("wsgi"),
         .pid = (uint32_t)getpid(),
         .page = SLICE(""),
@@ -110,7 +111,9 @@ static void hear(struct app *a, uint32_t peer, const struct frame *f)
         if (f->epoch == *epoch_of(a, peer))
             say_load(a, f->epoch, f->load.sequence);
         break;
-    case FRAME_LIMIT: /* shown is what is said */
+    case FRAME_LIMIT: /* one request at a time is less than any */
+        a->slots = f->running != 0 && f->running < SLOTS ? f->running : SLOTS;
+        say_load(a, f->epoch, 0);
         break;
     default:
         warnx("what to do with %s?", frame_kind_name(f->kind));
@@ -193,6 +196,7 @@ int main(int argc, char **argv)
         if (link_bind(context, endpoint, LINK_LOCAL_ONLY, &apps[i].link) != ERR_NONE)
             err(1, "%s", endpoint);
         buf_init(&apps[i].out, 0);
+        apps[i].slots = SLOTS;
         watch(epoll, link_fd(apps[i].link), &apps[i]);
         watch(epoll, link_monitor_fd(apps[i].link), &apps[i]);
     }
