@@ -245,6 +245,8 @@ static void read_forwarded_for(const struct request_head *head,
 static bool passes(const struct field *field, bool is_trusted)
 {
     static const char prefix[] = "x-forwarded-";
+    const struct slice queue_start =
+        SLICE("x-queue-start"); /* APM agents read it too */
 
     switch (field->number) {
     case HEADER_HOST:
@@ -261,7 +263,8 @@ static bool passes(const struct field *field, bool is_trusted)
         return is_trusted;
     case HEADER_NONE:
         return is_trusted || field->name.len < sizeof(prefix) ||
-               strncasecmp(field->name.ptr, prefix, sizeof(prefix) - 1) != 0;
+               (strncasecmp(field->name.ptr, prefix, sizeof(prefix) - 1) != 0 &&
+                !slice_eq_nocase(field->name, queue_start));
     default:
         return true;
     }

@@ -340,19 +340,24 @@ static void says_when_the_request_came(void **state)
 {
     (void)state;
     const struct hop_own own = {.id = SLICE("i"), .start_us = 1763700000123456};
-    struct passage p = pass(GET "X-Request-Start: t=1\r\n", &peer, "");
+    struct passage p =
+        pass(GET "X-Request-Start: t=1\r\nX-Queue-Start: t=2\r\nX-Queue-Stars: 3\r\n",
+             &peer, "");
     assert_headers_with(&p, &peer, &own,
                         "host: a\n"
+                        "x-queue-stars: 3\n"
                         "x-forwarded-for: 192.0.2.1\n"
                         "x-forwarded-host: a\n"
                         "x-forwarded-proto: http\n"
                         "x-real-ip: 192.0.2.1\n"
                         "x-request-id: i\n"
                         "x-request-start: t=1763700000123456\n");
-    p = pass(GET "X-Request-Start: t=1\r\n", &peer, "192.0.2.0/24");
+    p = pass(GET "X-Request-Start: t=1\r\nX-Queue-Start: t=2\r\n", &peer,
+             "192.0.2.0/24");
     assert_headers_with(&p, &peer, &own,
                         "host: a\n"
                         "x-request-start: t=1\n"
+                        "x-queue-start: t=2\n"
                         "x-forwarded-for: 192.0.2.1\n"
                         "x-forwarded-host: a\n"
                         "x-forwarded-proto: http\n"

@@ -151,6 +151,108 @@ static void who_waited_long_enough_for_one_waits_for_anyone(void **state)
     waiting_loosen(&f.w, 2000);
 }
 
+/* ---- anything in any order ---- */
+
+enum { CROWD = 40, CLAIMS = 3, STEPS = 20000 };
+
+struct crowd {
+    struct waiting w;
+    struct claim claims[CLAIMS];
+    struct ticket tickets[CROWD];
+    uint64_t random;
+};
+
+static uint32_t draw(struct crowd *c, uint32_t below)
+{
+    c->random = c->random * 6364136223846793005 + 1442695040888963407;
+    return (uint32_t)(c->random >> 33) % below;
+}
+
+static uint32_t length_of(const struct list *list)
+{
+    uint32_t count = 0;
+    for (const struct node *n = list->head.next; n != &list->head; n = n->next)
+        count++;
+    return count;
+}
+
+/* Each ticket of `all` is on the one other list that it belongs to, in the same order;
+ * no list has more. */
+static void assert_crowd(struct crowd *c)
+{
+    const struct node *next[CLAIMS + 1];
+    const struct list *lists[CLAIMS + 1] = {&c->w.anyone};
+    uint32_t claimed = 0, count[CLAIMS] = {0};
+    for (uint32_t i = 0; i < CLAIMS; i++)
+        lists[i + 1] = &c->claims[i].tickets;
+    for (uint32_t i = 0; i <= CLAIMS; i++)
+        next[i] = lists[i]->head.next;
+    LIST_FOREACH(&c->w.all, n) {
+        const struct ticket *t = NODE_OF(n, struct ticket, node);
+        size_t at = t->claim == NULL ? 0 : (size_t)(t->claim - c->claims) + 1;
+        assert_ptr_equal(next[at], &t->turn_node);
+        next[at] = next[at]->next;
+        claimed += at != 0;
+        if (at != 0)
+            count[at - 1]++;
+    }
+    uint32_t due = 0;
+    for (uint32_t i = 0; i <= CLAIMS; i++)
+        assert_ptr_equal(next[i], &lists[i]->head);
+    for (uint32_t i = 0; i < CLAIMS; i++) {
+        const struct claim *claim = &c->claims[i];
+        bool is_due = claim->has_room && count[i] > 0;
+        assert_int_equal(claim->count, count[i]);
+        assert_true(claim->is_open || count[i] == 0);
+        assert_int_equal(node_is_linked(&claim->due), is_due);
+        due += is_due;
+    }
+    assert_int_equal(c->w.claimed, claimed);
+    assert_int_equal(length_of(&c->w.due), due);
+}
+
+static void step(struct crowd *c, uint64_t now_us)
+{
+    struct ticket *t = &c->tickets[draw(c, CROWD)];
+    struct claim *claim = &c->claims[draw(c, CLAIMS)];
+    switch (draw(c, 8)) {
+    case 0:
+        claim_update(&c->w, claim, draw(c, 4) != 0, draw(c, 2) != 0);
+        break;
+    case 1:
+        waiting_loosen(&c->w, now_us);
+        break;
+    case 2:
+    case 3:
+        waiting_leave(&c->w, t);
+        break;
+    default:
+        if (node_is_linked(&t->node))
+            break;
+        if (!claim->is_open || draw(c, 2) == 0)
+            claim = NULL;
+        t->claimed_until_us = now_us + draw(c, 100);
+        if (draw(c, 4) == 0)
+            waiting_push_front(&c->w, t, claim);
+        else
+            waiting_push(&c->w, t, claim);
+    }
+}
+
+static void the_lists_agree_after_anything(void **state)
+{
+    (void)state;
+    static struct crowd c;
+    c.random = 7;
+    waiting_init(&c.w);
+    for (uint32_t i = 0; i < CLAIMS; i++)
+        claim_init(&c.claims[i]);
+    for (uint64_t now_us = 0; now_us < STEPS; now_us++) {
+        step(&c, now_us);
+        assert_crowd(&c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_claim_is_due_while_it_has_room_and_tickets),
         cmocka_unit_test(what_a_closed_claim_had_waits_at_the_place_of_its_age),
         cmocka_unit_test(who_waited_long_enough_for_one_waits_for_anyone),
+        cmocka_unit_test(the_lists_agree_after_anything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
