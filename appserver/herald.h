@@ -10,6 +10,7 @@ struct keys;
 
 enum {
     HERALD_RESOLVE_S = 2, /* names are looked up again so often */
+    HERALD_SEEK_MS = 250, /* likewise while one of them is not known */
     HERALD_ANSWER_S = 5,  /* a proxy that does not answer is connected to anew */
     HERALD_ROUND_S = 1,   /* between two rounds of all keys that a proxy might have */
 };

@@ -26,7 +26,8 @@ struct herald_names {
     struct addresses all; /* under the lock */
 };
 
-static void look_up(struct herald_names *names, size_t i)
+/* Whether it is known. */
+static bool look_up(struct herald_names *names, size_t i)
 {
     const char *endpoint = names->endpoints->items[i], *why;
     struct addresses found;
@@ -36,6 +37,7 @@ static void look_up(struct herald_names *names, size_t i)
     else if (!names->was_told[i])
         log_warn(NULL, "--register %s: %s; trying on", endpoint, why);
     names->was_told[i] = !is_good;
+    return is_good;
 }
 
 static void put_together(struct herald_names *names)
@@ -52,16 +54,20 @@ static void put_together(struct herald_names *names)
 
 static void *look_for_ever(void *arg)
 {
+    /* Of containers that start together any may be the first: who waits for a name
+     * looks often. */
     static const struct timespec pause = {.tv_sec = HERALD_RESOLVE_S};
+    static const struct timespec short_pause = {.tv_nsec = HERALD_SEEK_MS * 1000000L};
     struct herald_names *names = arg;
     for (;;) {
+        bool are_known = true;
         for (size_t i = 0; i < names->endpoints->count; i++)
-            look_up(names, i);
+            are_known = look_up(names, i) && are_known;
         (void)pthread_mutex_lock(&names->lock);
         put_together(names);
         (void)pthread_mutex_unlock(&names->lock);
         (void)eventfd_write(names->fd, 1);
-        (void)nanosleep(&pause, NULL);
+        (void)nanosleep(are_known ? &pause : &short_pause, NULL);
     }
     return NULL;
 }

@@ -195,7 +195,7 @@ void log_write(enum log_level level, const struct log_ctx *ctx, const char *form
 
 void log_text(enum log_level level, const struct log_ctx *ctx, struct slice text)
 {
-    if (!log_is_on(level))
+    if (!log_is_on(level) || text.len == 0)
         return;
 
     int saved = errno;

@@ -273,11 +273,12 @@ static void finish(struct client *c)
     c->all->options.events->finished(c);
     c->exchange = NULL;
     c->is_half_closed = false;
-    c->served_one = true;
     if (c->is_kept && c->may_keep_alive && c->state == CLIENT_BUSY) {
         client_set_state(c, CLIENT_IDLE);
-        deadline_arm(c->all->options.deadlines, DEADLINE_KEEPALIVE, &c->wait);
-        if (buf_len(&c->in) > 0 || c->can_read || c->saw_eof || c->all->is_stopping)
+        deadline_arm(c->all->options.deadlines,
+                     c->all->is_stopping ? DEADLINE_HALF_CLOSED : DEADLINE_KEEPALIVE,
+                     &c->wait);
+        if (buf_len(&c->in) > 0 || c->can_read || c->saw_eof)
             client_make_ready(c);
     } else if (!c->saw_eof && (c->state == CLIENT_BODY || buf_len(&c->in) > 0 ||
                                c->can_read || c->is_out_of_step)) {

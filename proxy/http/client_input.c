@@ -335,7 +335,7 @@ static void settle(struct client *c)
 
     switch (c->state) {
     case CLIENT_IDLE:
-        if (c->saw_eof || (c->all->is_stopping && c->served_one))
+        if (c->saw_eof)
             client_close(c, ERR_NONE);
         break;
     case CLIENT_HEAD:

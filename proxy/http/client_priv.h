@@ -56,8 +56,7 @@ struct client {
         is_cut;         /* client_end (KEEP_ALIVE), client_cut were called */
     bool is_reset;      /* the cut ends with a reset */
     bool is_discarding; /* the body is thrown away */
-    bool served_one;
-    bool is_paused; /* the body waits for room, its clock stands; or input() does */
+    bool is_paused;     /* the body waits for room, its clock stands; or input() does */
     void *exchange;
     struct buf in; /* what was read and not used; empty most of the time */
     size_t scanned;

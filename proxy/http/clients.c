@@ -147,14 +147,10 @@ void clients_stop(struct clients *all)
 {
     CHECK_OBJ(all, CLIENTS_MAGIC);
     all->is_stopping = true;
-    LIST_FOREACH(&all->idle, n) {
-        struct client *c = NODE_OF(n, struct client, node);
-        /* The first request of a new connection may be on its way. */
-        if (c->served_one)
-            client_close(c, ERR_NONE);
-        else
-            deadline_arm(all->options.deadlines, DEADLINE_HALF_CLOSED, &c->wait);
-    }
+    /* A request may be on its way; only its answer can say that it was the last. */
+    LIST_FOREACH(&all->idle, n)
+        deadline_arm(all->options.deadlines, DEADLINE_HALF_CLOSED,
+                     &NODE_OF(n, struct client, node)->wait);
 }
 
 struct slice clients_date(struct clients *all)

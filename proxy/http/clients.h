@@ -62,7 +62,8 @@ bool clients_has_output(const struct clients *all);
 /* Somebody else serves from here on: each is closed after its next answer, or when it
  * was idle for as long as ever. */
 void clients_leave(struct clients *all);
-/* Shutting down: idle ones are closed, each other one after its answer. */
+/* Shutting down: each is closed after its next answer, or when none was asked for
+ * within a second. */
 void clients_stop(struct clients *all);
 
 /* "Sat, 21 Nov 2026 07:32:01 GMT" of now. */

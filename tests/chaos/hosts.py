@@ -12,7 +12,7 @@ from chaos.ledger import Load
 from chaos.net import Network, until
 from chaos.postgres import Postgres
 
-HERE = Path(__file__).resolve().parent
+EXAMPLE = Path(__file__).resolve().parents[2] / "deploy/docker/example"
 PYTHON = "/usr/bin/python3"
 HEARTBEAT_S = 3  # --heartbeat-timeout's default
 CONNECTIONS, EVERY_S = 24, 0.05  # 480 requests a second
@@ -50,7 +50,7 @@ class Cluster:
     def start_app(self, name):
         host = self.hosts[name]
         words = ["--bind", f"tcp://{host.address}:7001", "--insecure", "--threads", self.threads]
-        words += ["--python", PYTHON, "--chdir", HERE / "apps", "ledger_app:application"]
+        words += ["--python", PYTHON, "--chdir", EXAMPLE, "ledger:application"]
         env = {"WHO": name, "DATABASE": self.database.url}
         return host.start(self.programs / "banyan-app", *words, env=env)
 

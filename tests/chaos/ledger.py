@@ -103,6 +103,10 @@ class Load:
         self.process.stdin.write(f"to {to}\n")
         self.process.stdin.flush()
 
+    def count(self):
+        """How many requests were written down, or a few less."""
+        return self.out.read_bytes().count(b"\n") if self.out.exists() else 0
+
     def stop(self):
         """Its Ledger, when every request is answered."""
         if self.process.poll() is None:

@@ -36,19 +36,18 @@ class Cut(Exception):
 class Client:
     def __init__(self, load):
         self.load = load
-        self.reader = self.writer = self.peer = None
+        self.reader = self.writer = self.targets = None
         self.served = 0
 
     async def connect(self):
         self.served = 0
         last = "no address"
-        targets = list(self.load.targets)
+        targets = list(self.targets)
         random.shuffle(targets)
         for host, port in targets:
             try:
                 opening = asyncio.open_connection(host, port)
                 self.reader, self.writer = await asyncio.wait_for(opening, CONNECT_S)
-                self.peer = (host, port)
                 return
             except (OSError, asyncio.TimeoutError) as error:
                 last = f"connect {host}:{port}: {error or 'timed out'}"
@@ -61,9 +60,10 @@ class Client:
 
     async def ask(self, method, key):
         """Status, who, version."""
-        # An address that is taken off the list is served no more; the connection is idle here.
-        if self.writer and self.peer not in self.load.targets:
+        # Other addresses: as a load balancer would, it spreads anew, while it is idle.
+        if self.targets is not self.load.targets:
             self.close()
+            self.targets = self.load.targets
         if self.writer is None:
             await self.connect()
         body = key.encode() if method == "POST" else b""

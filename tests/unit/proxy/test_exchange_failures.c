@@ -487,7 +487,22 @@ stopping_closes_idle_connections_and_ends_the_others_after_their_answer(void **s
     rig_run(&rig);
     rig_expect(&rig, OK_HEAD "Content-Length: 0\r\n\r\n");
     clients_stop(rig.clients);
+    rig_wait(&rig, 0.5); /* the next request may be on its way */
+    assert_false(rig.saw_eof);
+    rig_send(&rig, GET);
+    rig_respond(rig_latest(), 200, "");
     rig_run(&rig);
+    rig_expect(&rig, OK_HEAD "Content-Length: 0\r\n" CLOSE);
+    assert_true(rig.saw_eof);
+    rig_fini(&rig);
+
+    begin(&rig);
+    rig_send(&rig, GET);
+    rig_respond(rig_latest(), 200, "");
+    rig_run(&rig);
+    rig_expect(&rig, OK_HEAD "Content-Length: 0\r\n\r\n");
+    clients_stop(rig.clients);
+    rig_wait(&rig, 1.1);
     assert_true(rig.saw_eof);
     rig_fini(&rig);
 

@@ -240,6 +240,7 @@ static void json_is_an_object_a_line(void **state)
     assert_true(log_is_json());
     log_info(&ctx, "a \"%s\"", "word\n");
     log_text(LOG_ERROR, NULL, SLICE("Traceback\n  line 1\n"));
+    log_text(LOG_ERROR, NULL, SLICE(""));
     assert_matches(read_log(),
                    "^" JSON_START "\"level\":\"info\",\"context\":\"c42 r7\","
                    "\"message\":\"a \\\\\"word\\\\n\\\\\"\"}\n" JSON_START
