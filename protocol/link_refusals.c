@@ -4,6 +4,7 @@
 #include "protocol/link_refusals.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *text_of(struct link_refusals *r,
@@ -61,15 +62,18 @@ static const char *text_of(struct link_refusals *r,
     return NULL;
 }
 
+/* An address that is not known may be any. */
 static bool
 is_broken_often(struct link_refusals *r, const char *address, uint64_t now_us)
 {
-    if (strcmp(r->address, address) != 0 ||
-        now_us - r->since_us >= LINK_REFUSALS_PERIOD_US) {
-        memcpy(r->address, address, strnlen(address, LINK_ADDRESS - 1) + 1);
-        r->address[LINK_ADDRESS - 1] = '\0';
+    bool is_other =
+        address[0] != '\0' && r->address[0] != '\0' && strcmp(r->address, address) != 0;
+    if (is_other || now_us - r->since_us >= LINK_REFUSALS_PERIOD_US) {
+        r->address[0] = '\0';
         r->since_us = now_us;
         r->broken = 0;
     }
+    if (r->address[0] == '\0')
+        (void)snprintf(r->address, sizeof r->address, "%s", address);
     return ++r->broken >= LINK_REFUSALS_BROKEN;
 }

@@ -61,6 +61,19 @@ static void many_broken_handshakes_of_one_address_are(void **state)
     assert_null(link_refusals_note(&r, &other, true, START_US + LINK_REFUSALS_BROKEN));
 }
 
+static void an_address_that_is_not_known_may_be_any(void **state)
+{
+    (void)state;
+    static struct link_refusals r;
+    struct link_event unknown = {.kind = LINK_REFUSED, .refusal = REFUSAL_BROKEN};
+    unsigned said = 0;
+    link_refusals_init(&r);
+    for (unsigned i = 0; i < LINK_REFUSALS_BROKEN; i++)
+        said += link_refusals_note(&r, i % 2 == 0 ? &unknown : &broken, false,
+                                   START_US + i) != NULL;
+    assert_int_equal(said, 1);
+}
+
 static void an_address_may_be_unknown(void **state)
 {
     (void)state;
@@ -76,6 +89,7 @@ int main(void)
         cmocka_unit_test(what_the_handler_tells_is_not_told_twice),
         cmocka_unit_test(a_probe_now_and_then_is_not_told),
         cmocka_unit_test(many_broken_handshakes_of_one_address_are),
+        cmocka_unit_test(an_address_that_is_not_known_may_be_any),
         cmocka_unit_test(an_address_may_be_unknown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
