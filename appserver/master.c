@@ -117,6 +117,7 @@ static bool master_init(struct master *m)
     if (!identity_open(m->options, &m->keys))
         return false;
     registrar_use_keys(m->registrar, m->keys);
+    registrar_step(m->registrar, m->slots, 0); /* before anything is imported */
     if (m->options->chdir != NULL && chdir(m->options->chdir) != 0) {
         log_error(NULL, "--chdir %s: %s", m->options->chdir, strerror(errno));
         return false;

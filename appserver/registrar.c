@@ -126,6 +126,8 @@ static bool start(struct registrar *r)
         (void)close(fds[0]);
         if (!process_die_with(parent, SIGKILL))
             _exit(1);
+        if (r->options->ready_fd >= 0)
+            (void)close((int)r->options->ready_fd);
         (void)prctl(PR_SET_NAME, "banyan-register");
         log_set_name("register");
         herald_run(r->options, r->keys, fds[1]);

@@ -44,7 +44,7 @@ struct admin {
     struct proxy_options live; /* as they are in force */
     uint64_t started_us;
     bool is_edge_stopped[ADMIN_MAX_EDGES];
-    uint64_t operation_ids;
+    uint64_t operation_ids, client_ids;
     struct list operations;
     /* upgrade.c */
     struct operation *upgrade; /* the verb that waits; NULL: none */
@@ -85,6 +85,7 @@ struct admin_carrier {
 
 struct admin_client {
     uint32_t magic;
+    uint64_t id; /* never used again */
     struct node node;
     struct admin *admin;
     const struct admin_carrier *carrier;

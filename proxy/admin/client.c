@@ -14,6 +14,7 @@ void admin_client_init(struct admin_client *c,
                        const struct admin_carrier *carrier)
 {
     c->magic = ADMIN_CLIENT_MAGIC;
+    c->id = ++admin->client_ids;
     c->admin = admin;
     c->carrier = carrier;
     buf_init(&c->in, ADMIN_MAX_LINE);

@@ -74,6 +74,7 @@ struct member {
     char owner[MEMBER_WHO]; /* who announced it: only they renew or withdraw it */
     uint32_t lease_s;
     uint64_t lease_until_us; /* clock.h */
+    uint64_t announcer; /* id of the admin_client that said it last; 0: not known */
     struct change change;
 };
 

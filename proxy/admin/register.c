@@ -190,6 +190,23 @@ static bool read_announcement(struct operation *op, struct announcement *a)
     return ok;
 }
 
+/* Another connection than this one stands by what was said of it. */
+static bool is_claimed(const struct operation *op, const struct member *m)
+{
+    if (op->client == NULL || m->announcer == op->client->id)
+        return false;
+    LIST_FOREACH(&op->admin->clients, n)
+        if (NODE_OF(n, struct admin_client, node)->id == m->announcer)
+            return true;
+    return false;
+}
+
+static void renew(struct operation *op, struct member *m)
+{
+    m->lease_until_us = clock_now_us() + m->lease_s * 1000000ull;
+    m->announcer = op->client == NULL ? 0 : op->client->id;
+}
+
 /* What is there goes before; true: the operation is over. */
 static bool is_settled(struct operation *op, const struct announcement *a)
 {
@@ -218,8 +235,11 @@ static bool is_settled(struct operation *op, const struct announcement *a)
                m->given.limit == a->settings.limit &&
                strcmp(m->given.key, a->settings.key) == 0) {
         op->is_quiet = true;
-        m->lease_until_us = clock_now_us() + m->lease_s * 1000000ull;
+        renew(op, m);
         operation_finish(op, OUTCOME_DONE);
+    } else if (!is_same_place && is_claimed(op, m)) {
+        operation_refuse(op, "%s/%s is another one, at %s: give each its own --name",
+                         a->pool->name, a->name, m->endpoint);
     } else {
         return false;
     }
@@ -243,7 +263,7 @@ void verb_register(struct operation *op)
     }
     memcpy(m->owner, op->key, sizeof op->key);
     m->lease_s = a.lease_s;
-    m->lease_until_us = clock_now_us() + a.lease_s * 1000000ull;
+    renew(op, m);
     (void)!edit_commit(&e); /* a file that cannot be written is logged */
     wait_for_next(admin);
     report_say(&op->report, "registered for %u s", a.lease_s);

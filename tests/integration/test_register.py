@@ -231,6 +231,22 @@ def test_another_place_is_another_place(start, proxy):
     peer.close()
 
 
+def test_two_hosts_of_one_name_do_not_take_it_from_each_other(start, proxy):
+    first, second = proxy.app("first"), proxy.app("second")
+    one, two = Peer(proxy.remote), Peer(proxy.remote)
+    assert one.ask(f"register default/web {first} lease=60").endswith("=0\n")
+    refused = two.ask(f"register default/web {second} lease=60")
+    assert "give each its own --name" in refused and refused.endswith("=1\n")
+    assert proxy.backend("web")["endpoint"] == first
+    one.close()  # its host has died, and another one is made in its place
+    until(
+        lambda: two.ask(f"register default/web {second} lease=60").endswith("=0\n"),
+        "the name is free",
+    )
+    assert proxy.backend("web")["endpoint"] == second
+    two.close()
+
+
 def test_scaling_under_load_with_two_proxies(start):
     proxies = [Proxy(start), Proxy(start)]
     apps = [one_app(start, proxies, name="a0")]

@@ -22,6 +22,7 @@ static int set_up(void **state)
         .name = "a",
         .processes = 2,
         .lease_s = 100,
+        .ready_fd = -1,
         .log = {"error", "text", "stderr"},
     };
     return 0;
