@@ -26,6 +26,7 @@ struct bind_row {
     char *passed_as; /* what its sockets are called when they are passed on */
     char *path;      /* of a Unix socket that is ours to remove; NULL: none */
     int file; /* O_PATH: while it is open no other file gets the inode's number */
+    uint32_t number; /* in the order in which they were opened */
     uint32_t fd_count;
     int *fds;
     bool is_new, is_wanted; /* while a change is prepared */
@@ -33,7 +34,7 @@ struct bind_row {
 
 struct bind_set {
     uint32_t magic;
-    uint32_t edges, count;
+    uint32_t edges, count, numbers;
     struct inherited *inherited; /* borrowed */
     struct list rows;
 };
@@ -119,15 +120,19 @@ const char *bind_row_text(const struct bind_row *row)
     return row->text;
 }
 
-/* Sockets and edges are dealt out to each other, whichever there are more of. */
+bool bind_row_is_shared(const struct bind_row *row)
+{
+    CHECK_OBJ(row, BIND_ROW_MAGIC);
+    return row->fd_count < row->set->edges;
+}
+
+/* Where there is one socket only, row after row has another edge accept. */
 int bind_row_copy(const struct bind_row *row, uint32_t edge, uint32_t n)
 {
     CHECK_OBJ(row, BIND_ROW_MAGIC);
     uint32_t edges = row->set->edges;
     ASSERT(edge < edges);
-    if (row->fd_count == 0 || (row->fd_count <= edges && n > 0))
-        return -1;
-    uint32_t at = row->fd_count <= edges ? edge % row->fd_count : edge + n * edges;
+    uint32_t at = (edge + row->number) % edges + n * edges;
     if (at >= row->fd_count)
         return -1;
     int copy = fcntl(row->fds[at], F_DUPFD_CLOEXEC, 0);
@@ -298,6 +303,7 @@ static void add_row(struct bind_row *row, const char *name)
     row->name = mem_strdup(name);
     if (row->passed_as == NULL)
         row->passed_as = inherited_name_for(row->text);
+    row->number = set->numbers++;
     list_push_back(&set->rows, &row->node);
     set->count++;
 }

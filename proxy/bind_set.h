@@ -5,9 +5,9 @@
  *             -> rollback    as before
  *
  * An address that is there under another text stays open. TCP has a SO_REUSEPORT socket
- * for each edge thread; a Unix socket, and one that was passed to this process, is
- * shared by all of them. The set keeps a descriptor of each, which an upgrade hands
- * over; the edges have copies. */
+ * for each edge thread; of a Unix socket, or one that was passed to this process, there
+ * is but one, at which one of them accepts. The set keeps a descriptor of each, which
+ * an upgrade hands over; the edges have copies. */
 #ifndef PROXY_BIND_SET_H
 #define PROXY_BIND_SET_H
 
@@ -28,6 +28,8 @@ struct bind_row;
 const char *bind_row_name(const struct bind_row *row);
 /* The text that it was opened for. */
 const char *bind_row_text(const struct bind_row *row);
+/* There are fewer sockets than edge threads: who accepts deals them out. */
+bool bind_row_is_shared(const struct bind_row *row);
 /* The n-th socket (from 0) that this edge thread accepts from: a copy, the caller's to
  * close. -1: no more; -2: no descriptor left. */
 MUST_CHECK int bind_row_copy(const struct bind_row *row, uint32_t edge, uint32_t n);

@@ -30,6 +30,7 @@
 #include "proxy/admin/members.h"
 #include "proxy/control_priv.h"
 #include "proxy/http/access_log.h"
+#include "proxy/http/dealer.h"
 #include "proxy/identity.h"
 #include "proxy/waker.h"
 
@@ -271,6 +272,7 @@ static void start_edges(struct control *c)
             .keys = c->keys,
             .orders = theirs,
             .access_log = c->access_log,
+            .dealer = c->dealer,
             .instance = instance,
         };
         e->control = c;
@@ -442,6 +444,7 @@ static void close_everything(struct control *c)
         link_free(&c->edges[i].orders);
     }
     link_context_free(&c->context);
+    dealer_free(&c->dealer);
     keys_free(&c->keys);
     bind_set_free(&c->binds);
     inherited_free(&c->inherited);

@@ -5,6 +5,7 @@
 
 #include "protocol/base/log.h"
 #include "proxy/control_priv.h"
+#include "proxy/http/dealer.h"
 
 static void on_nothing(void *arg, enum bind_change change, const struct bind_row *row)
 {
@@ -19,6 +20,8 @@ bool control_open_listeners(struct control *c, struct buf *ret_message)
     c->inherited = inherited_new();
     control_meet_predecessor(c);
     c->binds = bind_set_new(c->edge_count, c->inherited);
+    if (c->edge_count > 1)
+        c->dealer = dealer_new(c->edge_count);
     if (!bind_set_prepare(c->binds, bind->items, bind->count, ret_message))
         return false;
     bind_set_commit(c->binds, on_nothing, NULL);
@@ -43,6 +46,7 @@ bool control_open_admin_listeners(struct control *c, struct buf *ret_message)
 static void listen_at(struct edge_thread *e, const struct bind_row *row)
 {
     struct edge_order order = {.kind = EDGE_LISTEN};
+    order.listen.is_shared = bind_row_is_shared(row);
     (void)snprintf(order.listen.name, sizeof order.listen.name, "%s",
                    bind_row_name(row));
     for (uint32_t n = 0;; n++) {

@@ -40,6 +40,7 @@ struct control {
     struct access_log *access_log;
     struct inherited *inherited; /* what was passed at the start */
     struct bind_set *binds;
+    struct dealer *dealer; /* NULL: there is one edge */
     struct event_base *base;
     struct event *signals;
     struct admin *admin;

@@ -221,6 +221,8 @@ static void build_clients(struct edge *e)
     struct clients_options clients = clients_options_of(e);
     e->clients = clients_new(e->base, &clients);
     e->listeners = listeners_new(e->base, e->clients, &e->stats);
+    if (e->options->dealer != NULL)
+        listeners_sit(e->listeners, e->options->dealer, e->options->number);
 }
 
 static void add_tick(struct edge *e, bool is_slow)
@@ -257,7 +259,7 @@ static void undo(struct edge *e)
     event_free(e->tick);
     waker_free(&e->order_waker);
     if (e->listeners != NULL)
-        listeners_close(e->listeners, NULL);
+        listeners_end(e->listeners);
     clients_free(&e->clients);
     listeners_free(&e->listeners);
     bool has_input UNUSED = sites_turn(e->sites, deadlines_now(e->deadlines));
@@ -419,6 +421,8 @@ static void listen_at(struct edge *e, const struct edge_order *order)
 {
     if (e->is_stopping || e->is_leaving)
         (void)close(order->listen.fd);
+    else if (order->listen.is_shared)
+        listeners_share(e->listeners, order->listen.fd, order->listen.name);
     else
         listeners_add(e->listeners, order->listen.fd, order->listen.name);
 }

@@ -16,6 +16,7 @@
 #include "proxy/upstream/pool_report.h"
 
 struct access_log;
+struct dealer;
 struct sites;
 
 /* What the control thread may say over the PAIR: one struct per message. Orders are
@@ -61,6 +62,7 @@ struct edge_order {
         const struct config *config; /* borrowed until it says so */
         struct {
             int fd;                   /* bound, listening, non-blocking */
+            bool is_shared;           /* its connections are dealt out */
             char name[BIND_MAX_NAME]; /* "http://127.0.0.1:8000" or "unix:/path" */
         } listen;
     };
@@ -115,6 +117,7 @@ struct edge_options {
     struct link_context *context;
     struct keys *keys;             /* NULL: none */
     struct link *orders;           /* the edge's end of the PAIR; the edge frees it */
+    struct dealer *dealer;         /* NULL: there is one edge */
     struct access_log *access_log; /* NULL: none; thread-safe, one write(2) per turn */
     uint64_t instance;
 };

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -27,10 +28,19 @@ struct listener {
     struct stats *stats;
     struct event *readable, *resume;
     bool is_paused;
+    struct dealer *dealer; /* NULL: all are this thread's */
+    uint32_t seat, turn;
+    const char *(*keep_name)(void *arg, const char *); /* NULL: it is a socket */
+    void *names;
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_resume(evutil_socket_t fd, short what, void *arg);
+
+static struct slice path_of(const char *name)
+{
+    return strncmp(name, "unix:", 5) == 0 ? slice_from(name + 5) : (struct slice){0};
+}
 
 struct listener *listener_new(struct event_base *base,
                               int fd,
@@ -42,8 +52,7 @@ struct listener *listener_new(struct event_base *base,
     l->magic = LISTENER_MAGIC;
     l->fd = fd;
     l->name = name;
-    if (strncmp(name, "unix:", 5) == 0)
-        l->path = slice_from(name + 5);
+    l->path = path_of(name);
     l->clients = clients;
     l->stats = stats;
     l->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, l);
@@ -51,6 +60,26 @@ struct listener *listener_new(struct event_base *base,
     ASSERT(l->readable != NULL && l->resume != NULL);
     int added = event_add(l->readable, NULL);
     ASSERT(added == 0);
+    return l;
+}
+
+void listener_share(struct listener *l, struct dealer *dealer, uint32_t seat)
+{
+    CHECK_OBJ(l, LISTENER_MAGIC);
+    l->dealer = dealer;
+    l->seat = l->turn = seat;
+}
+
+struct listener *listener_new_seat(struct event_base *base,
+                                   int fd,
+                                   struct clients *clients,
+                                   struct stats *stats,
+                                   const char *(*keep_name)(void *arg, const char *),
+                                   void *arg)
+{
+    struct listener *l = listener_new(base, fd, "other threads", clients, stats);
+    l->keep_name = keep_name;
+    l->names = arg;
     return l;
 }
 
@@ -112,15 +141,34 @@ static bool may_go_on(struct listener *l, int error)
     }
 }
 
+static bool take_dealt(struct listener *l)
+{
+    struct dealt d;
+    if (!dealer_take(l->fd, &d))
+        return false;
+    clients_add(l->clients, d.fd, &d.peer, path_of(l->keep_name(l->names, d.name)));
+    return true;
+}
+
+static bool deal(struct listener *l, int fd, const struct sockaddr_storage *peer)
+{
+    struct dealt d = {.fd = fd, .peer = *peer};
+    (void)snprintf(d.name, sizeof(d.name), "%s", l->name);
+    return dealer_deal(l->dealer, &l->turn, l->seat, &d);
+}
+
 /* False: nothing more now. */
 static bool accept_one(struct listener *l)
 {
+    if (l->keep_name != NULL)
+        return take_dealt(l);
     struct sockaddr_storage peer = {0};
     socklen_t length = sizeof(peer);
     int fd = accept4(l->fd, (void *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return may_go_on(l, errno);
-    clients_add(l->clients, fd, &peer, l->path);
+    if (l->dealer == NULL || !deal(l, fd, &peer))
+        clients_add(l->clients, fd, &peer, l->path);
     return true;
 }
 
@@ -152,14 +200,19 @@ void listener_leave(struct listener **listener_p)
     mem_free(&l);
 }
 
+void listener_drain(struct listener *l)
+{
+    CHECK_OBJ(l, LISTENER_MAGIC);
+    for (int i = 0; i < LAST_ACCEPTS && clients_has_room(l->clients); i++)
+        if (!accept_one(l))
+            break;
+}
+
 void listener_free(struct listener **listener_p)
 {
     struct listener *l = *listener_p;
     if (l == NULL)
         return;
-    CHECK_OBJ(l, LISTENER_MAGIC);
-    for (int i = 0; i < LAST_ACCEPTS && clients_has_room(l->clients); i++)
-        if (!accept_one(l))
-            break;
+    listener_drain(l);
     listener_leave(listener_p);
 }

@@ -28,6 +28,9 @@ struct listeners {
     struct clients *clients;
     struct stats *stats;
     struct list names, all;
+    struct dealer *dealer; /* NULL: nobody deals */
+    uint32_t seat;
+    struct listener *seated;
 };
 
 struct listeners *
@@ -49,7 +52,7 @@ void listeners_free(struct listeners **listeners_p)
     if (all == NULL)
         return;
     CHECK_OBJ(all, LISTENERS_MAGIC);
-    ASSERT(list_is_empty(&all->all));
+    ASSERT(list_is_empty(&all->all) && all->seated == NULL);
     LIST_FOREACH(&all->names, n) {
         struct listened_name *name = NODE_OF(n, struct listened_name, node);
         node_leave(n);
@@ -73,6 +76,36 @@ static const char *keep_name(struct listeners *all, const char *text)
     return name->text;
 }
 
+static const char *on_name(void *arg, const char *name)
+{
+    return keep_name(CAST_OBJ(arg, struct listeners, LISTENERS_MAGIC), name);
+}
+
+void listeners_sit(struct listeners *all, struct dealer *dealer, uint32_t seat)
+{
+    CHECK_OBJ(all, LISTENERS_MAGIC);
+    all->dealer = dealer;
+    all->seat = seat;
+    all->seated = listener_new_seat(all->base, dealer_sit(dealer, seat), all->clients,
+                                    all->stats, on_name, all);
+}
+
+static void stand_up(struct listeners *all)
+{
+    if (all->seated == NULL)
+        return;
+    dealer_stand_up(all->dealer, all->seat);
+    listener_drain(all->seated);
+}
+
+void listeners_share(struct listeners *all, int fd, const char *name)
+{
+    listeners_add(all, fd, name);
+    struct listened *l = NODE_OF(all->all.head.prev, struct listened, node);
+    if (all->dealer != NULL)
+        listener_share(l->listener, all->dealer, all->seat);
+}
+
 void listeners_add(struct listeners *all, int fd, const char *name)
 {
     CHECK_OBJ(all, LISTENERS_MAGIC);
@@ -91,6 +124,8 @@ static void drop(struct listened *l)
 void listeners_close(struct listeners *all, const char *name)
 {
     CHECK_OBJ(all, LISTENERS_MAGIC);
+    if (name == NULL)
+        stand_up(all);
     LIST_FOREACH(&all->all, n) {
         struct listened *l = NODE_OF(n, struct listened, node);
         if (name != NULL && strcmp(l->name, name) != 0)
@@ -100,9 +135,16 @@ void listeners_close(struct listeners *all, const char *name)
     }
 }
 
+void listeners_end(struct listeners *all)
+{
+    listeners_close(all, NULL);
+    listener_free(&all->seated);
+}
+
 void listeners_leave(struct listeners *all)
 {
     CHECK_OBJ(all, LISTENERS_MAGIC);
+    stand_up(all);
     LIST_FOREACH(&all->all, n) {
         struct listened *l = NODE_OF(n, struct listened, node);
         listener_leave(&l->listener);

@@ -186,7 +186,7 @@ class LocalLoad(threading.Thread):
             self.failures.append(r)
 
     def run(self):
-        while not self.is_over:
+        while not self.is_over and not self.failures:
             try:
                 self.kept()
                 self.single()

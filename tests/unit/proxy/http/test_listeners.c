@@ -90,10 +90,60 @@ static void names_outlive_their_sockets(void **state)
     assert_int_equal(rmdir(directory), 0);
 }
 
+static void a_shared_sockets_connections_are_dealt_out(void **state)
+{
+    (void)state;
+    struct rig rig;
+    char directory[] = "/tmp/banyan-test-listeners-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    rig_init(&rig);
+    rig_start(&rig);
+    struct dealer *dealer = dealer_new(2);
+    int other = dealer_sit(dealer, 1); /* another thread */
+    struct listeners *all = listeners_new(rig.base, rig.clients, &rig.stats);
+    listeners_sit(all, dealer, 0);
+    struct place p = listen_in(directory, "s");
+    listeners_share(all, p.fd, p.name);
+
+    struct dealt d;
+    assert_true(join(&rig, &p));
+    int first = rig.fd;
+    assert_true(dealer_take(other, &d));
+    assert_string_equal(d.name, p.name);
+    assert_int_equal(clients_count(rig.clients), 0);
+    assert_true(join(&rig, &p));
+    int second = rig.fd;
+    assert_false(dealer_take(other, &d));
+    assert_int_equal(clients_count(rig.clients), 1);
+
+    /* The other one deals to us: it is as if we had accepted it. */
+    uint32_t turn = 1;
+    assert_true(dealer_deal(dealer, &turn, 1, &d));
+    rig.fd = first;
+    rig_run(&rig);
+    assert_int_equal(clients_count(rig.clients), 2);
+    rig_send(&rig, GET);
+    assert_slice(rig_latest()->frame.request.server_addr, p.address.sun_path);
+    (void)close(first);
+    (void)close(second);
+
+    listeners_end(all);
+    assert_false(dealer_deal(dealer, &turn, 1, &d)); /* ours is empty */
+    assert_false(dealer_deal(dealer, &turn, 1, &d)); /* its own */
+    (void)close(other);
+    rig.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    rig_fini(&rig);
+    listeners_free(&all);
+    dealer_free(&dealer);
+    assert_int_equal(unlink(p.address.sun_path), 0);
+    assert_int_equal(rmdir(directory), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_outlive_their_sockets),
+        cmocka_unit_test(a_shared_sockets_connections_are_dealt_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
