@@ -123,6 +123,23 @@ def test_one_connection_reaches_every_pool(two_pools):
             assert answer.body == want if isinstance(want, bytes) else answer.status == want
 
 
+def test_a_reload_changes_the_policy(served):
+    text = """
+        pools:
+          - name: web
+            balance: hash
+            backends: [{name: w1, endpoint: "@w1"}, {name: w2, endpoint: "@w2"}]
+        threads: 1
+        """
+    s = served(text, apps=[("w1", "web"), ("w2", "web")])
+    until(lambda: s.proxy.log().count(" is up (pid ") == 2, "both")
+    assert len({s.says() for _ in range(10)}) == 1
+    s.write(text.replace("balance: hash", "balance: round_robin"))
+    s.reload('pool web: balance: "hash" -> "round_robin"\n')
+    answers = [s.says() for _ in range(10)]
+    assert sorted(answers) == ["w1"] * 5 + ["w2"] * 5
+
+
 def test_a_pool_has_its_own_queue_and_limits(served):
     s = served(
         """

@@ -73,7 +73,7 @@ static void each_difference_is_told_once(void **state)
                   "");
     assert_differ(A("}\n"), "queue-timeout: 5\n" A("}\n"), "option pool a ");
     assert_differ(A("}\n"), A("}\n  max-queue: 5\n"), "pool a ");
-    assert_differ(A("}\n"), A("}\n  balance: round_robin\n"), "restart a ");
+    assert_differ(A("}\n"), A("}\n  balance: round_robin\n"), "pool a ");
     assert_differ(A("}\n"), A(", weight: 5}\n"), "settings a/x ");
     assert_differ(A(", limit: 5}\n"), A("}\n"), "settings a/x ");
     assert_differ(A("}\n"), A("}\n  - {name: y, endpoint: 'ipc:///y'}\n"), "add a/y ");
