@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "protocol/base/mem.h"
 #include "proxy/admin/admin_priv.h"
 #include "proxy/admin/edit.h"
 
@@ -19,13 +20,14 @@ static bool is_same(const struct backend_settings *a, const struct backend_setti
            a->health == b->health && a->weight == b->weight && a->limit == b->limit;
 }
 
-/* Nothing of it stays; what was removed before is so again. */
+/* Nothing of it stays; what was remembered before is so again. */
 static void withdraw(struct operation *op)
 {
     struct edit e;
     struct member *m = operation_target(op);
     edit_begin(&e, op->admin, op->who, "add");
     members_remove(&m);
+    members_copy(&op->admin->members, op->before, op->pool, op->name);
     edit_apply(&e);
 }
 
@@ -128,6 +130,9 @@ static void begin_add(struct operation *op,
 {
     struct edit e;
     struct member *m;
+    op->before = mem_alloc(sizeof *op->before);
+    members_init(op->before);
+    members_copy(op->before, &op->admin->members, pool->name, name);
     edit_begin(&e, op->admin, op->who, "add");
     if (members_give(pool, name, op->command.operands[1], settings, SOURCE_CLI, &m) ==
         GIVEN_FULL) {

@@ -20,6 +20,7 @@
 static bool load_state(struct admin *admin, struct buf *message);
 static void use_configuration(struct admin *admin);
 static bool take_state(struct admin *admin, struct buf *message);
+static void configure_saved(struct admin *admin);
 static void forget_unsaved(struct admin *admin);
 
 struct admin *admin_new(const struct admin_options *options, struct buf *ret_message)
@@ -172,7 +173,9 @@ void admin_configure(struct admin *admin,
     admin_set_options(admin, &config->options);
     edit_begin(&e, admin, by, "reload");
     e.is_always_numbered = true;
+    e.is_saved_apart = true;
     members_configure(&admin->members, config, ret_lines);
+    configure_saved(admin);
     bool is_done = edit_commit(&e);
     ASSERT(is_done); /* it needs no file */
 }
@@ -271,6 +274,16 @@ void admin_on_notice(struct admin *admin,
 
 /* ---- what is saved ---- */
 
+/* As it would be after a restart. */
+static void configure_saved(struct admin *admin)
+{
+    struct buf lines;
+    buf_init(&lines, 0);
+    members_configure(&admin->saved, admin->options.config, &lines);
+    members_settle(&admin->saved);
+    buf_fini(&lines);
+}
+
 /* The saved state is as its text again. */
 static void forget_unsaved(struct admin *admin)
 {
@@ -279,6 +292,7 @@ static void forget_unsaved(struct admin *admin)
     bool is_good =
         members_load(&admin->saved, buf_slice(&admin->saved_text), 0, &message);
     ASSERT(is_good);
+    configure_saved(admin);
     buf_fini(&message);
 }
 

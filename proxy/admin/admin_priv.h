@@ -126,13 +126,14 @@ struct operation {
     /* the verbs' own */
     char pool[MEMBER_NAME], name[MEMBER_NAME]; /* the one that it is about */
     char full_name[MEMBER_FULL_NAME];
-    uint64_t seen;      /* show events: the last that was told */
-    bool is_listening;  /* to events */
-    bool is_queue_only; /* show queue */
-    bool is_forced;     /* remove ... force */
-    bool has_changed;   /* by operation_commit */
-    bool is_quiet;      /* it changed nothing, and is in no audit */
-    int save_error;     /* errno */
+    struct members *before; /* add: what was known of it; owned; NULL: nothing kept */
+    uint64_t seen;          /* show events: the last that was told */
+    bool is_listening;      /* to events */
+    bool is_queue_only;     /* show queue */
+    bool is_forced;         /* remove ... force */
+    bool has_changed;       /* by operation_commit */
+    bool is_quiet;          /* it changed nothing, and is in no audit */
+    int save_error;         /* errno */
     char what[MEMBER_WHO];
     uint64_t until_us;
 };

@@ -31,6 +31,26 @@ static void stamp(const struct edit *e, struct change *change)
     memcpy(change->what, e->what, strnlen(e->what, sizeof change->what - 1));
 }
 
+/* What a source says of it, with what is saved of decisions. */
+static void save_given(struct admin *admin, const struct member *m)
+{
+    struct member_pool *pool = members_pool(&admin->saved, m->pool->name);
+    const struct member *was = pool == NULL ? NULL : members_get(pool, m->name);
+    if (was == NULL) {
+        members_copy(&admin->saved, &admin->members, m->pool->name, m->name);
+        return;
+    }
+    /* The one knows of a removal of which the other does not. */
+    if ((was->decisions & DECIDED_REMOVAL) != (m->decisions & DECIDED_REMOVAL))
+        return;
+    struct member kept = *was;
+    members_copy(&admin->saved, &admin->members, m->pool->name, m->name);
+    struct member *now = members_get(pool, m->name);
+    now->decisions = kept.decisions;
+    now->decided = kept.decided;
+    members_settle(&admin->saved);
+}
+
 static void note_down(void *arg, const struct difference *d)
 {
     struct edit *e = arg;
@@ -42,9 +62,13 @@ static void note_down(void *arg, const struct difference *d)
         stamp(e, &d->is->change);
     if (is_pool && d->pool_is != NULL)
         stamp(e, &d->pool_is->change);
-    if (!e->is_ephemeral)
+    if (e->is_ephemeral || e->is_saved_apart)
+        return;
+    if (e->needs_file || is_pool || d->is == NULL)
         members_copy(&e->admin->saved, &e->admin->members, pool->name,
                      is_pool ? NULL : m->name);
+    else
+        save_given(e->admin, d->is);
 }
 
 void edit_keep(struct edit *e, const char *pool, const char *name)

@@ -21,8 +21,10 @@ struct edit {
     struct members before;
     const char *by, *what;   /* borrowed; for the stamps, the events */
     bool is_ephemeral;       /* not written down */
-    bool needs_file;         /* a person's: what cannot be written is not done */
+    bool needs_file;         /* a person's: what cannot be written is not done. Else a
+                                source's: what was decided --ephemeral stays so */
     bool closes_now;         /* what goes is closed at once, whatever runs there */
+    bool is_saved_apart;     /* the saved state was changed in the same way already */
     bool is_always_numbered; /* though no member differs */
     unsigned changes;        /* members and pools that differ */
 };

@@ -60,6 +60,9 @@ void operation_free(struct operation **op_p)
     event_free(op->timer);
     for (uint32_t i = 0; i < ADMIN_MAX_EDGES; i++)
         snapshot_free(&op->snapshots[i]);
+    if (op->before != NULL)
+        members_fini(op->before);
+    mem_free(&op->before);
     command_fini(&op->command);
     report_fini(&op->report);
     buf_fini(&op->complaint);

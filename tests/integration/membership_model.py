@@ -54,18 +54,18 @@ class Model:
 
     # ---- the configuration ----
 
-    def configure(self, file):
+    def configure(self, pools, file):
         """`file`: {pool: {name: (endpoint, weight, limit)}}"""
-        for pool in self.pools.values():
+        for pool in pools.values():
             pool.configured = False
             for m in [*pool.here.values(), *pool.away.values()]:
                 m.configured = False
         for pool_name, backends in file.items():
-            pool = self.pools.setdefault(pool_name, Pool())
+            pool = pools.setdefault(pool_name, Pool())
             pool.configured = True
             for name, (endpoint, weight, limit) in backends.items():
                 self.give(pool, name, endpoint, (weight, limit))
-        for pool in self.pools.values():
+        for pool in pools.values():
             for name in [n for n, m in pool.here.items() if m.source == "file" and not m.configured]:
                 del pool.here[name]
             for name in [n for n, m in pool.away.items() if not m.configured]:
@@ -92,19 +92,9 @@ class Model:
         self.reload(file)
 
     def reload(self, file):
-        before = copy.deepcopy(self.pools)
-        self.configure(file)
-        for name, pool in self.pools.items():
-            old = before.get(name, Pool())
-            both = old.configured != pool.configured
-            names = {*old.here, *old.away, *pool.here, *pool.away}
-            saved = self.saved_pools.setdefault(name, Pool())
-            saved.configured = pool.configured
-            for n in names:
-                was, now = old.here.get(n), pool.here.get(n)
-                was_away, now_away = old.away.get(n), pool.away.get(n)
-                if both or was != now or was_away != now_away:
-                    saved.copy_from(pool, n)
+        """What was said --ephemeral stays so."""
+        for pools in (self.pools, self.saved_pools):
+            self.configure(pools, file)
 
     # ---- verbs ----
 
