@@ -134,6 +134,14 @@ static void set_site(struct edge *e, struct site *site, const struct config_pool
                     to_us(e->proxy.heartbeat_timeout_s));
 }
 
+/* What waits there is served; nobody could resume it later. */
+static void let_go(struct edge *e, struct site *site)
+{
+    static const struct pool_settings serving = {.state = POOL_SERVING};
+    pool_set_state(site->pool, &serving);
+    sites_remove(e->sites, site);
+}
+
 /* The pools that the configuration names, and the routes to them. What is not named any
  * more leaves when its last request has ended. */
 static void use_pools(struct edge *e, const struct config *config)
@@ -155,7 +163,7 @@ static void use_pools(struct edge *e, const struct config *config)
     sites_route(e->sites, &routes, targets, (uint32_t)config->pool_count);
     for (struct site *s = sites_first(e->sites); s != NULL; s = sites_next(e->sites, s))
         if (!s->is_leaving && config_find_pool(config, s->settings.name) == NULL)
-            sites_remove(e->sites, s);
+            let_go(e, s);
 }
 
 static void build_exchanges(struct edge *e)

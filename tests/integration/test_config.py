@@ -84,6 +84,7 @@ def served(start):
             s.app(name, pool)
         return s
 
+    serve.folder = pathlib.Path(start.folder)
     return serve
 
 
@@ -275,6 +276,24 @@ routes:
         # What ran in the pool that left goes on, and so does its connection.
         assert kept.response("GET").body == b"w1"
         assert kept.ask("GET", "/api").body == b"a1"
+
+
+def test_what_a_paused_pool_holds_is_served_when_the_pool_leaves(served):
+    control = served.folder / "control.sock"
+    s = served(TWO_POOLS, "--control", control, apps=[("w1", "web"), ("a1", "api")])
+
+    def say(*words):
+        argv = [program("banyan"), "--proxy", control, *words]
+        return subprocess.check_output(argv, timeout=60, text=True)
+
+    assert s.says("/api") == "a1" and s.says("/web") == "w1"
+    say("pause", "api", "max-pause=1h")
+    with Connection(s.address) as c:
+        c.request("GET", "/api")
+        until(lambda: "/api" in say("show", "requests"), "it waits")
+        s.write(TWO_POOLS.split("  - name: api")[0] + "routes: [{pool: web}]\n")
+        say("reload")
+        assert c.response().body == b"a1"
 
 
 def test_reloads_under_load_fail_no_request(two_pools):

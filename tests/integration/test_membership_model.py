@@ -226,6 +226,7 @@ class World:
         verb = dice.choice(["pause", "resume", "resume", "stop"])
         which = dice.choice([[pool], list(self.file)])
         tail = f" {pool}" if len(which) == 1 else ""
+        tail += " max-pause=2s" if verb == "pause" else ""
         return f"{flag}{verb}{tail}", [lambda m: m.set_pools(which, STATES[verb], e)]
 
     def follow(self, model, steps):
