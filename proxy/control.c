@@ -86,6 +86,21 @@ static void raise_file_limit(void)
         log_warn(NULL, "cannot raise the limit of open files: %s", strerror(errno));
 }
 
+/* A live link's socket, its monitor's two ends and its connection. */
+enum { FILES_PER_LINK = 4 };
+
+static void check_file_limit(uint32_t edges, size_t backends)
+{
+    struct rlimit limit;
+    size_t files = edges * backends * FILES_PER_LINK;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || files <= limit.rlim_cur / 2)
+        return;
+    log_warn(NULL,
+             "the links of %u edge threads to %zu app servers take %zu of %llu open "
+             "files: raise the limit (ulimit -n, LimitNOFILE=), or lower --threads",
+             edges, backends, files, (unsigned long long)limit.rlim_cur);
+}
+
 /* Every thread inherits the blocked set: only the signalfd takes the signals. */
 static int open_signals(sigset_t *ret_before)
 {
@@ -146,6 +161,7 @@ static bool open_everything(struct control *c)
     size_t backends = 0;
     for (size_t i = 0; i < c->config->pool_count; i++)
         backends += c->config->pools[i].backend_count;
+    check_file_limit(c->edge_count, backends);
     backends += MEMBERS_MORE;
     if (!open_keys(c))
         return false;

@@ -192,6 +192,17 @@ def test_the_access_log_names_the_pool(served):
     assert re.search(r"GET /none .* pool=- backend=- ", log)
 
 
+def test_links_that_take_most_of_the_open_files_are_warned_of(start):
+    names = ", ".join(f'{{endpoint: "ipc://{start.folder}/{i}"}}' for i in range(40))
+    path = pathlib.Path(start.folder) / "many.yaml"
+    path.write_text(f"threads: 2\npools:\n- name: many\n  backends: [{names}]\n")
+    argv = f'"{program("banyan-proxy")}" --config {path} --bind 127.0.0.1:{free_port()}'
+    proxy = start("/bin/sh", "-c", f"ulimit -n 600; exec {argv}")
+    proxy.wait_log("listening on")
+    assert "2 edge threads to 40 app servers take 320 of 600 open files" in proxy.log()
+    assert proxy.stop() == 0
+
+
 def test_the_example_is_good():
     code, said = check(ROOT / "deploy" / "examples" / "proxy.yaml")
     assert (code, said.count("is good: pools 2, app servers 3, routes 5")) == (0, 1)
