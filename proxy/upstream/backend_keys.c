@@ -22,6 +22,7 @@ enum {
 static bool pick_key(struct backend *b, struct keys *keys);
 static void say_refusal(struct backend *b, enum link_refusal refusal);
 static void renew(struct backend *b);
+static void take_over(struct pool *pool, struct backend *b);
 
 static struct keys *keys_of(const struct backend *b)
 {
@@ -170,10 +171,11 @@ void backend_keys_changed(struct backend *b)
 /* It is with the pool, out of its list, so that nobody finds it. */
 static void renew(struct backend *b)
 {
+    if (b->successor != NULL)
+        pool_forget(b->pool, b->successor);
     backend_free(&b->successor);
     struct backend *s = backend_new(b->pool, b->name, b->endpoint);
     s->key_index = b->key_index;
-    s->is_successor = true;
     table_put(&b->pool->by_key, b->load.key, b);
     node_leave(&s->node);
     list_push_back(&b->pool->successors, &s->node);
@@ -181,9 +183,19 @@ static void renew(struct backend *b)
     b->successor = s;
 }
 
+static void take_over_all(struct pool *pool)
+{
+    LIST_FOREACH(&pool->backends, n) {
+        struct backend *b = backend_of_node(n);
+        if (b->successor != NULL && b->successor->state == BACKEND_UP)
+            take_over(pool, b);
+    }
+}
+
 void pool_keys_changed(struct pool *pool)
 {
     CHECK_OBJ(pool, POOL_MAGIC);
+    take_over_all(pool);
     LIST_FOREACH(&pool->backends, n)
         backend_keys_changed(backend_of_node(n));
     LIST_FOREACH(&pool->leaving, n) {
@@ -198,7 +210,6 @@ static void take_over(struct pool *pool, struct backend *b)
 {
     struct backend *s = take(b->successor);
     struct backend_settings drain = BACKEND_SETTINGS;
-    s->is_successor = false;
     s->stats = b->stats;
     s->queue_time = b->queue_time;
     s->app_time = b->app_time;
@@ -217,9 +228,5 @@ void pool_tick_successors(struct pool *pool, uint64_t now_us)
 {
     LIST_FOREACH(&pool->successors, n)
         backend_tick(backend_of_node(n), now_us);
-    LIST_FOREACH(&pool->backends, n) {
-        struct backend *b = backend_of_node(n);
-        if (b->successor != NULL && b->successor->state == BACKEND_UP)
-            take_over(pool, b);
-    }
+    take_over_all(pool);
 }

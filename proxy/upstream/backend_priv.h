@@ -66,7 +66,6 @@ struct backend {
     size_t keys_tried;
     uint64_t round_us; /* the last wait between two rounds of all */
     bool refusal_is_said;
-    bool is_successor;         /* of another one, which has it as its `successor` */
     struct backend *successor; /* owned; NULL: none */
 
     /* what its HELLO said */

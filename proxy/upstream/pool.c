@@ -197,7 +197,7 @@ static void forget_key(struct pool *pool, struct backend *b)
         (void)table_take(&pool->by_key, key);
 }
 
-static void remove_backend(struct pool *pool, struct backend *b)
+void pool_forget(struct pool *pool, struct backend *b)
 {
     forget_key(pool, b);
     claim_update(&pool->queue, backend_claim(b), false, false);
@@ -206,6 +206,13 @@ static void remove_backend(struct pool *pool, struct backend *b)
         if (t->avoid == b)
             t->avoid = NULL;
     }
+}
+
+static void remove_backend(struct pool *pool, struct backend *b)
+{
+    pool_forget(pool, b);
+    if (b->successor != NULL)
+        pool_forget(pool, b->successor);
     backend_free(&b);
 }
 

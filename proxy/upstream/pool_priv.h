@@ -49,6 +49,8 @@ void pool_count_healthy(struct pool *pool);
 void pool_tick_successors(struct pool *pool, uint64_t now_us);
 
 /* ---- pool.c ---- */
+/* It is about to be freed: nothing of the pool's leads there any more. */
+void pool_forget(struct pool *pool, struct backend *b);
 /* Ends the queueing of a ticket, or its stream's list: TICKET_IDLE, on no list. */
 void pool_idle(struct pool *pool, struct ticket *t);
 /* The same, and the exchange hears of it. */
