@@ -208,6 +208,7 @@ def test_its_clients_move_under_load_and_none_fails(governed, words):
 def test_a_rolling_restart_keeps_clients_with_their_names(start, site_of):
     """`banyan serve`: the workers of the next generation have the names of those before."""
     site = site_of("balance", "--chdir", APPS, "--workers", "2", "--sticky", NAME, "-e", "NAME=w", "--balance", "round_robin")
+    until(lambda: site.log().count(" is up (pid ") == 2, "both workers")
     answers = [requests.get(site.url + "/") for _ in range(10)]
     cookies = {cookie_of(a) for a in answers}
     assert len(cookies) == 2
