@@ -175,7 +175,8 @@ static void renew(struct backend *b)
         pool_forget(b->pool, b->successor);
     backend_free(&b->successor);
     struct backend *s = backend_new(b->pool, b->name, b->endpoint);
-    s->key_index = b->key_index;
+    s->key_index = b->key_index; /* which most likely still fits */
+    backend_reopen(s, 0);
     table_put(&b->pool->by_key, b->load.key, b);
     node_leave(&s->node);
     list_push_back(&b->pool->successors, &s->node);
