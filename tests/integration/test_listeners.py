@@ -3,12 +3,13 @@
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
 
 import pytest
-from conftest import HERE, PYTHON, Connection, free_port, program, until
+from conftest import HERE, PYTHON, Connection, children, free_port, program, until
 
 BACKEND = HERE / "second_backend.py"
 
@@ -147,6 +148,32 @@ def test_sockets_of_a_service_manager_are_taken(start, backend):
     Connection(by_name).close()
     for s in sockets:
         s.close()
+
+
+def test_serve_passes_them_to_its_proxy(start):
+    web = socket.socket()
+    web.bind(("127.0.0.1", 0))
+    web.listen(100)
+    address = web.getsockname()
+    site = pass_sockets(
+        start,
+        [web],
+        [
+            *(program("banyan"), "serve", "named:app", "--python", PYTHON, "--bind", "fd:web"),
+            *("--chdir", str(HERE / "apps"), "--workers", "1", "-e", "APP_NAME=x"),
+        ],
+        ["web"],
+    )
+    site.wait_log("listening on http://127.0.0.1:%d" % address[1])
+    assert ask(address) == 200
+    # It gets them again when it has died; who comes meanwhile, waits.
+    (proxy,) = [p for p, n in children(site.pid).items() if n == "banyan-proxy"]
+    os.kill(proxy, signal.SIGKILL)
+    for _ in range(5):
+        assert ask(address) == 200
+    site.wait_log("was killed by SIGKILL; restarting")
+    assert site.stop() == 0
+    web.close()
 
 
 def test_a_socket_that_was_not_passed_is_named(start, backend):
