@@ -238,6 +238,9 @@ void register_free(struct admin *admin);
 struct member *operation_find(struct operation *op, const char *name, bool *ret_none);
 /* The one that the first operand names. NULL: refused. */
 struct member *operation_find_member(struct operation *op);
+/* The pool that the operand names is op->pool from here on; without it, op->pool stays
+ * empty: all are meant. False: refused. */
+MUST_CHECK bool operation_find_pool(struct operation *op, size_t operand);
 void operation_set_target(struct operation *op, const struct member *m);
 struct member *operation_target(const struct operation *op); /* NULL: gone meanwhile */
 /* It is as asked for: done. _keep_: and written down, for it may have been --ephemeral.

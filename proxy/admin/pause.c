@@ -9,23 +9,6 @@
 
 /* ---- pause, resume, stop ---- */
 
-/* The one named, which the operation is about, or all. False: refused. */
-static bool check_pool(struct operation *op)
-{
-    const struct command *c = &op->command;
-    const struct member_pool *pool;
-    if (c->operand_count == 0)
-        return true;
-    pool = members_pool(&op->admin->members, c->operands[0]);
-    if (pool != NULL && pool->is_configured) {
-        memcpy(op->pool, pool->name, sizeof op->pool);
-        return true;
-    }
-    operation_refuse(op, "no pool is called %.80s; show pools lists them",
-                     c->operands[0]);
-    return false;
-}
-
 static bool is_meant(const struct operation *op, const struct member_pool *pool)
 {
     return pool->is_configured &&
@@ -104,7 +87,7 @@ void verb_pause(struct operation *op)
 {
     struct pool_settings to = {.state = POOL_PAUSED, .max_pause_us = 30 * 1000000ull};
     const char *most = command_value(&op->command, "max-pause");
-    if (!check_pool(op))
+    if (!operation_find_pool(op, 0))
         return;
     if (most != NULL && !command_seconds(most, &to.max_pause_us)) {
         operation_refuse(
@@ -116,7 +99,7 @@ void verb_pause(struct operation *op)
 
 void verb_resume(struct operation *op)
 {
-    if (check_pool(op))
+    if (operation_find_pool(op, 0))
         change_pools(op, (struct pool_settings){.state = POOL_SERVING}, step_effective);
 }
 
@@ -124,7 +107,7 @@ void verb_stop(struct operation *op)
 {
     struct pool_settings to = {.state = POOL_STOPPED};
     const char *message = command_value(&op->command, "message");
-    if (!check_pool(op))
+    if (!operation_find_pool(op, 0))
         return;
     if (message != NULL && strlen(message) >= sizeof to.message) {
         operation_refuse(op, "the message is longer than %zu bytes",
@@ -203,21 +186,11 @@ static void wait_for_member(struct operation *op)
 
 static void wait_for_number(struct operation *op)
 {
-    const struct command *c = &op->command;
-    const struct member_pool *pool =
-        c->operand_count < 3 ? NULL : members_pool(&op->admin->members, c->operands[2]);
-    if (!command_number(c->operands[1], UINT64_MAX, &op->seen)) {
-        operation_refuse(op, "\"%.40s\" is no number", c->operands[1]);
-        return;
-    }
-    if (c->operand_count == 3 && (pool == NULL || !pool->is_configured)) {
-        operation_refuse(op, "no pool is called %.80s; show pools lists them",
-                         c->operands[2]);
-        return;
-    }
-    if (pool != NULL)
-        memcpy(op->pool, pool->name, sizeof op->pool);
-    operation_look(op, 0, step_wait);
+    const char *number = op->command.operands[1];
+    if (!command_number(number, UINT64_MAX, &op->seen))
+        operation_refuse(op, "\"%.40s\" is no number", number);
+    else if (operation_find_pool(op, 2))
+        operation_look(op, 0, step_wait);
 }
 
 void verb_wait(struct operation *op)

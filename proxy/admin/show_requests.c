@@ -11,7 +11,8 @@
 
 static bool is_wanted(const struct operation *op, const struct request_report *q)
 {
-    return !op->is_queue_only || strcmp(q->stage, "queued") == 0;
+    return (!op->is_queue_only || strcmp(q->stage, "queued") == 0) &&
+           (op->pool[0] == '\0' || strcmp(op->pool, q->pool) == 0);
 }
 
 static int by_age(const void *a, const void *b)
@@ -111,12 +112,14 @@ static void step_show_queue(struct operation *op)
         s = op->snapshots[i];
     report_table(&op->report, "queue", COLUMNS(columns));
     for (uint32_t i = 0; s != NULL && i < s->pool_count; i++)
-        show_queue(op, &s->pools[i]);
+        if (op->pool[0] == '\0' || strcmp(op->pool, s->pools[i].name) == 0)
+            show_queue(op, &s->pools[i]);
     step_show_requests(op);
 }
 
 void verb_show_queue(struct operation *op)
 {
     op->is_queue_only = true;
-    operation_look(op, SNAPSHOT_REQUESTS, step_show_queue);
+    if (operation_find_pool(op, 0))
+        operation_look(op, SNAPSHOT_REQUESTS, step_show_queue);
 }

@@ -47,6 +47,22 @@ struct member *operation_find(struct operation *op, const char *name, bool *ret_
     return m;
 }
 
+bool operation_find_pool(struct operation *op, size_t operand)
+{
+    const struct command *c = &op->command;
+    if (c->operand_count <= operand)
+        return true;
+    const struct member_pool *pool =
+        members_pool(&op->admin->members, c->operands[operand]);
+    if (pool != NULL && pool->is_configured) {
+        memcpy(op->pool, pool->name, sizeof op->pool);
+        return true;
+    }
+    operation_refuse(op, "no pool is called %.80s; show pools lists them",
+                     c->operands[operand]);
+    return false;
+}
+
 struct member *operation_find_member(struct operation *op)
 {
     bool is_none;

@@ -149,6 +149,8 @@ def test_words_that_are_none_are_refused(plane):
         (["drain", "default/x"], "no backend is called default/x"),
         (["show", "backends", "x"], "no backend or pool is called x"),
         (["wait", "ready", "1", "other"], "no pool is called other"),
+        (["show", "queue", "other"], "no pool is called other"),
+        (["show", "pools", "other"], "no pool is called other"),
         (["add", "x", "http://x"], "is no endpoint"),
         (["add", "x", "tcp://192.0.2.1:1"], "not on loopback"),
         (["add", "x", "ipc:///x", "weight=257"], "weight=257 is not accepted"),
@@ -817,6 +819,12 @@ routes:
     assert {r["source"] for r in rows} == {"file"}
     assert rows[0]["endpoint"] == f"ipc://{start.folder}/w1.sock"
     assert "web/w1, api/w1" in plane.say("drain", "w1").err
+    assert [r["pool"] for r in plane.done("--json", "show", "queue", "api").json["queue"]] == ["api"]
+    assert [r["pool"] for r in plane.done("--json", "show", "pools", "web").json["pools"]] == ["web"]
+    of_api = plane.done("--json", "show", "backends", "api").json["backends"]
+    assert [r["backend"] for r in of_api] == ["api/w1"]
+    plane.done("maint", "api/w1")
+    assert plane.done("--json", "show", "backends", "api/w1").json["backends"][0]["state"] == "maint"
     samples = parse_metrics(scrape(address))[1]
     assert samples["banyan_backend_weight", 'pool="web",backend="w1"'] == 50
 
