@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from chaos.ledger import Load
@@ -18,6 +19,7 @@ DOCKER = ROOT / "deploy/docker"
 COMPOSE = DOCKER / "compose.yaml"
 BASE = "debian:trixie-slim"
 BUILD_S = 1200
+building = threading.Lock()
 
 
 def missing():
@@ -53,9 +55,15 @@ def inspect(what, form):
     return docker("inspect", "-f", form, what)
 
 
-@functools.cache
 def build_images():
-    """Once: the two of the product, those of the example, and its version 2."""
+    """Once: the two of the product, those of the example, and its version 2. Who comes while
+    another thread builds waits for it."""
+    with building:
+        build_once()
+
+
+@functools.cache
+def build_once():
     call(DOCKER / "base", timeout=BUILD_S)
     for target in ("proxy", "app"):
         words = ["build", "-q", "-f", DOCKER / "Dockerfile", "--target", target]

@@ -88,7 +88,7 @@ def partition(programs, short):
     return lose_a_host(
         programs,
         "partition",
-        8 if short else 30,
+        6 if short else 30,
         cut=lambda c: c.hosts["app2"].cut(),
         heal=lambda c: c.hosts["app2"].heal(),
     )
@@ -99,7 +99,7 @@ def half_open(programs, short):
     return lose_a_host(
         programs,
         "half-open link",
-        8 if short else 30,
+        6 if short else 30,
         cut=lambda c: c.hosts["app2"].cut(away=False),
         heal=lambda c: c.hosts["app2"].heal(),
     )
@@ -110,7 +110,7 @@ def stopped(programs, short):
     return lose_a_host(
         programs,
         "stopped host",
-        8 if short else 30,
+        6 if short else 30,
         cut=lambda c: c.apps["app2"].signal_all(signal.SIGSTOP),
         heal=lambda c: c.apps["app2"].signal_all(signal.SIGCONT),
     )
@@ -119,13 +119,13 @@ def stopped(programs, short):
 def lose_a_host(programs, name, seconds, cut, heal):
     results = table.Results(name)
     with Cluster(programs) as cluster, cluster.load(posts=0.3) as load:
-        wait(3)
+        wait(2)
         cut_at = time.time()
         cut(cluster)
         wait(seconds)
         healed_at = time.time()
         heal(cluster)
-        wait(7)
+        wait(5)
         ledger = load.stop()
         rows = cluster.database.rows()
     # A request that was sent there and is not over when the link is cut: at most all of them.
