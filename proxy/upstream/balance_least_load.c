@@ -15,7 +15,8 @@
  *
  * Better is the one where a new request would wait less: in flight x service time /
  * (slots x weight). Two at random do nearly as well as the best of all, and edge
- * threads that do not know of each other do not all run to the same one. */
+ * threads that do not know of each other do not all run to the same one. Of two alike
+ * it is the one that had less so far. */
 #include "proxy/upstream/balance.h"
 
 enum { WARM_US = 100, TURN_REQUESTS = 256, MOST_BEHIND = 16 };
@@ -36,6 +37,12 @@ static bool is_better(const struct load *a, const struct load *b)
     return a_cost < b_cost;
 }
 
+static bool had_less(const struct load *a, const struct load *b)
+{
+    int32_t more = (int32_t)(b->turns - a->turns);
+    return more != 0 ? more > 0 : a->turn > b->turn;
+}
+
 static bool is_hardly_a_wait(const struct load *load)
 {
     if (load->in_flight == 0 || load->service_us == 0)
@@ -53,6 +60,8 @@ static struct load *better_of_two(struct balance_set *set)
     if (second >= first)
         second++;
     struct load *a = set->ready[first], *b = set->ready[second];
+    if (!is_better(a, b) && !is_better(b, a))
+        return had_less(b, a) ? b : a;
     return is_better(b, a) ? b : a;
 }
 

@@ -253,6 +253,21 @@ static void one_that_was_kept_from_its_turns_catches_up(void **state)
     balance_fini(&f.set);
 }
 
+static void of_two_alike_the_one_that_had_less_is_picked(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint32_t got[2] = {0};
+    setup(&f, 2);
+    hold(&f, 0, 3); /* both hold as much, however many come */
+    hold(&f, 1, 3);
+    for (uint32_t n = 1; n <= 10 * TURN; n++) {
+        got[pick(&f) - f.loads]++;
+        assert_in_range(got[0] + 1, got[1], got[1] + 2);
+    }
+    balance_fini(&f.set);
+}
+
 static void one_that_begins_is_owed_nothing(void **state)
 {
     (void)state;
@@ -450,6 +465,7 @@ int main(void)
         cmocka_unit_test(long_requests_wake_the_idle_one),
         cmocka_unit_test(idle_ones_take_turns_by_their_weight),
         cmocka_unit_test(one_that_was_kept_from_its_turns_catches_up),
+        cmocka_unit_test(of_two_alike_the_one_that_had_less_is_picked),
         cmocka_unit_test(one_that_begins_is_owed_nothing),
         cmocka_unit_test(a_warm_one_hands_over_at_the_end_of_its_turn),
         cmocka_unit_test(round_robin_goes_by_turns),
