@@ -7,9 +7,9 @@ static void moved_when(void (*happens)(struct fixture *f))
 {
     struct fixture f;
     struct asker a[4];
-    two(&f, 2);
-    app_grant(&f.apps[0], 1);
-    fixture_settle(&f);
+    fixture_init_with(&f, 100, &POLICY);
+    fixture_up(&f, 0, 1);
+    fixture_up(&f, 1, 2);
     ask_own(&f, &a[0], 0, "/runs");
     ask_own(&f, &a[1], 0, "/one");
     ask_own(&f, &a[2], 0, "/two");
@@ -80,9 +80,9 @@ static void it_moves_when_its_own_one_is_removed(void **state)
     (void)state;
     struct fixture f;
     struct asker a[3];
-    two(&f, 2);
-    app_grant(&f.apps[0], 1);
-    fixture_settle(&f);
+    fixture_init_with(&f, 100, &POLICY);
+    fixture_up(&f, 0, 1);
+    fixture_up(&f, 1, 2);
     for (int i = 0; i < 3; i++)
         ask_own(&f, &a[i], 0, "/");
     UNTIL(&f, f.apps[0].count == 1);
