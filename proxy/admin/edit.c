@@ -183,7 +183,8 @@ void edit_apply(struct edit *e)
 static bool write_down(struct edit *e)
 {
     struct admin *admin = e->admin;
-    if (admin->state_file == NULL || e->is_ephemeral)
+    /* Frozen, the file is another process's to write, now or soon. */
+    if (admin->state_file == NULL || e->is_ephemeral || admin->is_frozen)
         return true;
     admin->saved.generation = admin->members.generation;
     if (admin_write_saved(admin))
