@@ -11,8 +11,7 @@
 
 enum { EXIT_USAGE = 2 };
 
-/* A line for each mistake. */
-/* Says it, and is done with it. */
+/* A line for each mistake; then it is done with the message. */
 static int refuse(struct buf *message)
 {
     struct slice rest = buf_slice(message);

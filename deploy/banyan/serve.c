@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "deploy/banyan/child.h"
+#include "deploy/banyan/formers.h"
 #include "deploy/banyan/notices.h"
 #include "deploy/banyan/rundir.h"
 #include "deploy/banyan/serve_options.h"
@@ -59,8 +60,7 @@ struct serve {
     struct notices *notices; /* what the proxy says */
     pid_t coming;            /* the proxy that takes over when it is ready; 0: none */
     bool is_proxy_ready;
-    pid_t *former; /* proxies that were replaced and finish what runs there */
-    uint32_t former_count;
+    struct formers *formers;
     struct service service;
 };
 
@@ -75,7 +75,6 @@ static void read_ready_lines(struct serve *s);
 static void read_notices(struct serve *s);
 static void look_at_proxy(struct serve *s);
 static void tell_service(struct serve *s, bool is_reloading);
-static void signal_former(const struct serve *s, int number);
 static void on_worker_ready(struct serve *s, const char *line);
 static void read_signals(struct serve *s);
 static void reap_children(struct serve *s);
@@ -123,7 +122,11 @@ static bool prepare(struct serve *s)
     buf_init(&message, 0);
     /* A proxy that was replaced leaves its successor to us. */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
-    s->directory = rundir_new(&message);
+    s->formers = formers_new();
+    if (s->formers == NULL)
+        buf_addf(&message, "cannot watch processes: %s", strerror(errno));
+    else
+        s->directory = rundir_new(&message);
     bool good = s->directory != NULL;
     if (good) {
         buf_clear(&message);
@@ -184,7 +187,7 @@ static void clean_up(struct serve *s)
     for (int i = 0; i < CHILD_COUNT; i++)
         child_free(&s->children[i]);
     notices_free(&s->notices);
-    mem_free(&s->former);
+    formers_free(&s->formers);
     rundir_free(&s->directory);
     if (s->signal_fd >= 0)
         (void)close(s->signal_fd);
@@ -196,7 +199,7 @@ static void clean_up(struct serve *s)
 static bool is_over(const struct serve *s)
 {
     return s->phase != RUNNING && s->children[PROXY]->pid == 0 &&
-           s->former_count == 0 && s->children[APP]->pid == 0;
+           formers_count(s->formers) == 0 && s->children[APP]->pid == 0;
 }
 
 static void run_loop(struct serve *s)
@@ -207,7 +210,7 @@ static void run_loop(struct serve *s)
         tell_service(s, false);
         wait_for_news(s);
         if (s->phase == DRAINING_PROXY && s->children[PROXY]->pid == 0 &&
-            s->former_count == 0)
+            formers_count(s->formers) == 0)
             drain_app(s);
         force(s);
     }
@@ -239,6 +242,7 @@ static void wait_for_news(struct serve *s)
         {.fd = s->children[APP]->ready_fd, .events = POLLIN},
         {.fd = notices_fd(s->notices), .events = POLLIN},
         {.fd = s->children[PROXY]->pidfd, .events = POLLIN},
+        {.fd = formers_fd(s->formers), .events = POLLIN},
     };
 
     if (poll(fds, sizeof fds / sizeof fds[0], next_timeout_ms(s)) <= 0)
@@ -247,6 +251,8 @@ static void wait_for_news(struct serve *s)
     read_notices(s);
     if (fds[3].revents != 0)
         look_at_proxy(s);
+    if (fds[4].revents != 0)
+        formers_look(s->formers);
     if (fds[1].revents != 0)
         read_ready_lines(s);
     if (fds[0].revents != 0)
@@ -329,8 +335,7 @@ static void follow_new_proxy(struct serve *s)
         log_error(NULL, "proxy pid %d: %s", (int)s->coming, strerror(errno));
         return;
     }
-    s->former = mem_realloc(s->former, (s->former_count + 1) * sizeof *s->former);
-    s->former[s->former_count++] = before;
+    formers_add(s->formers, before);
     log_info(NULL, "proxy pid %d, in place of pid %d", (int)s->coming, (int)before);
     s->coming = 0;
 }
@@ -374,12 +379,6 @@ static void look_at_proxy(struct serve *s)
         on_end(s, PROXY, status);
 }
 
-static void signal_former(const struct serve *s, int number)
-{
-    for (uint32_t i = 0; i < s->former_count; i++)
-        (void)kill(s->former[i], number);
-}
-
 /* ---- signals and deaths ---- */
 
 static void on_stop_signal(struct serve *s, int number)
@@ -421,17 +420,6 @@ static void read_signals(struct serve *s)
         reap_children(s);
 }
 
-static void forget_former(struct serve *s, pid_t pid)
-{
-    for (uint32_t i = 0; i < s->former_count; i++) {
-        if (s->former[i] != pid)
-            continue;
-        log_info(NULL, "proxy (pid %d), which was replaced, has finished", (int)pid);
-        s->former[i] = s->former[--s->former_count];
-        return;
-    }
-}
-
 static void reap_children(struct serve *s)
 {
     pid_t pid;
@@ -439,7 +427,6 @@ static void reap_children(struct serve *s)
 
     /* All children of this process are ours, or orphans that came to us as PID 1. */
     while ((pid = process_reap_any(&status)) != 0) {
-        forget_former(s, pid);
         for (int i = 0; i < CHILD_COUNT; i++) {
             if (s->children[i]->pid == pid)
                 on_end(s, i, status);
@@ -502,7 +489,7 @@ static void begin_stop(struct serve *s)
     /* The proxy has the same timeout: it comes to an end by itself. */
     s->next_force_us = s->graceful_end_us + SECOND_US;
     child_signal(s->children[PROXY], SIGTERM);
-    signal_former(s, SIGTERM);
+    formers_signal(s->formers, SIGTERM);
 }
 
 static void drain_app(struct serve *s)
@@ -531,7 +518,7 @@ static void end_now(struct serve *s, int exit_code)
     s->next_force_us = clock_now_us() + SECOND_US;
     for (int i = 0; i < CHILD_COUNT; i++)
         signal_twice(s->children[i]);
-    signal_former(s, SIGKILL);
+    formers_signal(s->formers, SIGKILL);
 }
 
 static void force(struct serve *s)
@@ -550,6 +537,6 @@ static void force(struct serve *s)
         else
             child_signal(child, SIGKILL);
     }
-    signal_former(s, s->forced == 0 ? SIGTERM : SIGKILL);
+    formers_signal(s->formers, s->forced == 0 ? SIGTERM : SIGKILL);
     s->forced++;
 }

@@ -111,8 +111,7 @@ static void show_pools(struct sides *s)
 static void show_settings(struct sides *s)
 {
     struct admin *admin = s->op->admin;
-    struct buf running, configured;
-    buf_init(&running, 0);
+    struct buf configured;
     buf_init(&configured, 0);
     for (size_t i = 0; i < proxy_option_table.row_count; i++) {
         const struct option_row *row = &proxy_option_table.rows[i];
@@ -125,7 +124,6 @@ static void show_settings(struct sides *s)
         buf_add(&configured, slice_of("", 1));
         show_row(s, row->name, now, saved, buf_slice(&configured).ptr);
     }
-    buf_fini(&running);
     buf_fini(&configured);
 }
 

@@ -100,7 +100,7 @@ struct setting {
 struct members {
     struct list pools;
     struct list settings;
-    uint32_t most; /* HERE of all pools; 0: any number */
+    uint32_t most; /* HERE of all pools, and ENTRY; 0: any number */
     uint64_t generation;
 };
 

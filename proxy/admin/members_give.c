@@ -107,10 +107,21 @@ void members_remove(struct member **member_p)
 
 /* ---- coming ---- */
 
-static bool is_full(const struct member_pool *pool)
+static uint32_t count_entries(struct members *m)
+{
+    uint32_t count = 0;
+    LIST_FOREACH(&m->pools, p)
+        LIST_FOREACH(&NODE_OF(p, struct member_pool, node)->entries, n)
+            count++;
+    return count;
+}
+
+/* Of the one kind as many as of the other. */
+static bool is_full(const struct member_pool *pool, enum member_kind kind)
 {
     struct members *m = pool->members;
-    return m->most > 0 && members_count(m) >= m->most;
+    return m->most > 0 &&
+           (kind == MEMBER_ENTRY ? count_entries(m) : members_count(m)) >= m->most;
 }
 
 static struct member *bring(struct member_pool *pool,
@@ -216,7 +227,14 @@ enum given members_give(struct member_pool *pool,
                         struct member **ret_member)
 {
     struct member *m = members_get(pool, name);
+    enum member_kind kind = kind_of(endpoint);
     *ret_member = m;
+    bool is_outranked = m != NULL && m->kind != MEMBER_AWAY && m->source > source;
+    if (!is_configuration(source) && !is_outranked && (m == NULL || m->kind != kind) &&
+        is_full(pool, kind)) {
+        *ret_member = NULL;
+        return GIVEN_FULL;
+    }
     if (m != NULL && m->kind != MEMBER_AWAY) {
         m->is_configured |= is_configuration(source);
         if (m->is_joining && is_configuration(source)) {
@@ -228,8 +246,6 @@ enum given members_give(struct member_pool *pool,
         take_over(m, endpoint, settings, source);
         return GIVEN_CHANGED;
     }
-    if (!is_configuration(source) && kind_of(endpoint) == MEMBER_HERE && is_full(pool))
-        return GIVEN_FULL;
     if (m != NULL)
         return give_away(m, endpoint, settings, source);
     *ret_member = bring(pool, name, endpoint, settings, source);

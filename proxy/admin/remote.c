@@ -25,6 +25,8 @@ enum {
     MAX_ENDPOINTS = 128, /* replaced ones for a moment, too */
     FULL_AGAIN_US = 20 * 1000,
     LOOKS_PER_IDLE_TIME = 4,
+    LEAVE_US = 1000 * 1000, /* for the answers to what was said before */
+    LEAVE_LOOK_US = 20 * 1000,
 };
 
 struct remote {
@@ -37,6 +39,7 @@ struct remote {
     struct list peers;
     uint32_t app_count, operator_count;
     struct event *look; /* for idle peers */
+    uint64_t leave_us;  /* no longer wanted: freed then, or before; 0: stays */
     char *endpoint;
     bool is_new, is_wanted; /* while a change is prepared */
     enum role next_role;
@@ -73,13 +76,18 @@ static struct remote_peer *peer_of(struct admin_client *client)
 
 /* ---- the endpoint ---- */
 
+static void look_every(struct remote *r, uint64_t us)
+{
+    struct timeval pause = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
+    if (r->look == NULL)
+        r->look = event_new(r->admin->options.base, -1, EV_PERSIST, on_look, r);
+    ASSERT(r->look != NULL && event_add(r->look, &pause) == 0);
+}
+
 static void watch_idle(struct remote *r)
 {
     double seconds = r->admin->options.proxy->control_idle_timeout_s;
-    uint64_t us = (uint64_t)(seconds * 1e6) / LOOKS_PER_IDLE_TIME;
-    struct timeval pause = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
-    r->look = event_new(r->admin->options.base, -1, EV_PERSIST, on_look, r);
-    ASSERT(r->look != NULL && event_add(r->look, &pause) == 0);
+    look_every(r, (uint64_t)(seconds * 1e6) / LOOKS_PER_IDLE_TIME);
 }
 
 static bool open_context(struct admin *admin)
@@ -192,6 +200,23 @@ void remote_rollback(struct admin *admin)
     }
 }
 
+/* The line that is followed right now may have come from there: it ends later. */
+static void begin_to_leave(struct remote *r)
+{
+    if (r->leave_us != 0)
+        return;
+    log_info(NULL, "no control endpoint %s any more", r->endpoint);
+    r->leave_us = clock_now_us() + LEAVE_US;
+    look_every(r, LEAVE_LOOK_US);
+}
+
+static void stay(struct remote *r)
+{
+    if (r->leave_us != 0)
+        watch_idle(r);
+    r->leave_us = 0;
+}
+
 void remote_commit(struct admin *admin)
 {
     LIST_FOREACH(&admin->remotes, n) {
@@ -199,9 +224,9 @@ void remote_commit(struct admin *admin)
         r->is_new = false;
         r->role = r->next_role;
         if (r->is_wanted)
-            continue;
-        log_info(NULL, "no control endpoint %s any more", r->endpoint);
-        free_remote(&r);
+            stay(r);
+        else
+            begin_to_leave(r);
     }
 }
 
@@ -325,6 +350,17 @@ static void drop(struct remote *r, uint32_t peer)
     admin_client_free(&client);
 }
 
+static bool has_to_answer(struct remote *r)
+{
+    LIST_FOREACH(&r->peers, n) {
+        const struct admin_client *client =
+            &NODE_OF(n, struct remote_peer, node)->client;
+        if (client->operation != NULL || buf_len(&client->out) > 0)
+            return true;
+    }
+    return false;
+}
+
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
     struct remote *r = arg;
@@ -332,6 +368,10 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
     uint64_t now_us = clock_now_us(), most_us = (uint64_t)(seconds * 1e6);
     (void)fd;
     (void)what;
+    if (r->leave_us != 0 && (now_us >= r->leave_us || !has_to_answer(r))) {
+        free_remote(&r);
+        return;
+    }
     LIST_FOREACH(&r->peers, n) {
         struct remote_peer *p = NODE_OF(n, struct remote_peer, node);
         struct admin_client *client = &p->client;

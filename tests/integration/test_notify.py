@@ -290,3 +290,22 @@ def test_serve_stops_a_replaced_proxy_too(start, manager):
         assert kept.response("GET").body == b"x"
     assert site.wait() == 0
     assert not os.path.exists(f"/proc/{first}")
+
+
+def test_serve_forgets_a_replaced_proxy_that_another_one_reaps(start, manager):
+    site, address = serve(start, manager)
+    manager.until(lambda s: "READY" in s)
+    (first,) = named(site.pid, "banyan-proxy")
+    with Connection(address) as kept:
+        kept.request("GET", "/slow?4")  # keeps the first one from ending
+        with Connection(address) as c:
+            assert c.ask("GET", "/").status == 200
+        site.signal(signal.SIGUSR2)
+        site.wait_log(f"in place of pid {first}")
+        (second,) = named(first, "banyan-proxy")
+        site.signal(signal.SIGUSR2)
+        site.wait_log(f"in place of pid {second}")
+        site.wait_log(f"proxy (pid {second}), which was replaced, has finished")
+        assert kept.response("GET").body == b"x"
+    site.signal(signal.SIGTERM)
+    assert site.wait() == 0

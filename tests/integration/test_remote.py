@@ -206,6 +206,39 @@ def test_shutdown_is_answered(start):
         assert plane.proxy.wait() == 0
 
 
+def test_a_reload_said_at_an_endpoint_that_it_closes(start):
+    control = remote()
+    tcp, local = endpoint_of(control), str(start.folder / "local.sock")
+    path = start.folder / "proxy.yaml"
+    pools = f"[{{name: default, backends: [{{endpoint: 'ipc://{start.folder}/no.sock'}}]}}]"
+
+    def write(*controls):
+        path.write_text(f"bind: ['127.0.0.1:0']\ncontrol: {list(controls)}\npools: {pools}\n")
+
+    write(local, control)
+    proxy = start(program("banyan-proxy"), "--config", path)
+    proxy.wait_log("listening on")
+
+    def say(at, *words):
+        argv = [program("banyan"), "--proxy", at, *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+
+    for _ in range(3):
+        write(local)
+        done = say(tcp, "reload")
+        assert done.returncode == 0, (done, proxy.log())
+        until(lambda: say(tcp, "ping").returncode == 3, "the end of the endpoint")
+        write(local, control)
+        assert say(local, "reload").returncode == 0, proxy.log()
+        assert say(tcp, "ping").returncode == 0
+    # Taken away and brought back while it still answers.
+    write(local)
+    assert say(local, "reload").returncode == 0
+    write(local, control)
+    assert say(local, "reload").returncode == 0
+    assert say(tcp, "ping").returncode == 0
+
+
 def test_a_message_is_a_line(start, connect):
     control = remote()
     start_plane(start, control)

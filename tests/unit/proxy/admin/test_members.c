@@ -236,6 +236,13 @@ static void there_are_not_more_than_may_be(void **state)
     static const char *const addresses[] = {"10.0.0.3"};
     members_resolve(entry, addresses, 1);
     assert_int_equal(pool->count, 2);
+    (void)give(pool, "o", "tcp://o.test:1", SOURCE_SELF, GIVEN_NEW);
+    assert_null(give(pool, "p", "tcp://p.test:1", SOURCE_SELF, GIVEN_FULL));
+    /* Nor does one become of the other kind when there are enough of that. */
+    assert_null(give(pool, "o", "tcp://10.0.0.4:1", SOURCE_SELF, GIVEN_FULL));
+    assert_null(give(pool, "c", "tcp://c.test:1", SOURCE_CLI, GIVEN_FULL));
+    assert_int_equal(pool->count, 2);
+    (void)give(pool, "p", "tcp://p.test:1", SOURCE_FILE, GIVEN_NEW);
     members_fini(&m);
 }
 
