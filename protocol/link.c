@@ -177,6 +177,9 @@ void link_pair_new(struct link_context *context,
     struct link *b = new_link(context, LINK_PAIR);
     /* Out of descriptors while the threads of a process are being set up. */
     ASSERT(a != NULL && b != NULL);
+    ASSERT(
+        set_option(a->socket, ZMQ_SNDHWM, 0) && set_option(a->socket, ZMQ_RCVHWM, 0) &&
+        set_option(b->socket, ZMQ_SNDHWM, 0) && set_option(b->socket, ZMQ_RCVHWM, 0));
     ASSERT(zmq_bind(a->socket, name) == 0 && zmq_connect(b->socket, name) == 0);
     *ret_a = a;
     *ret_b = b;

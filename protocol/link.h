@@ -179,7 +179,8 @@ struct link_event {
 MUST_CHECK bool link_next_event(struct link *link, struct link_event *ret_event);
 
 /* PAIR over inproc:// between two threads of one process: both ends at once. Messages
- * are pointers or small structs, copied. */
+ * are pointers or small structs, copied. As many as one likes may wait: none is lost.
+ */
 void link_pair_new(struct link_context *context,
                    struct link **ret_a,
                    struct link **ret_b);

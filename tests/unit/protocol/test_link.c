@@ -371,6 +371,26 @@ static void a_pair_joins_two_ends(void **state)
     assert_null(a);
 }
 
+/* More than ZeroMQ would hold by itself: a thread may be told of thousands of app
+ * servers before it runs. */
+static void a_pair_loses_nothing(void **state)
+{
+    (void)state;
+    enum { MESSAGES = 5000 };
+    struct link *a, *b;
+    link_pair_new(context, &a, &b);
+    for (int i = 0; i < MESSAGES; i++)
+        assert_int_equal(link_send(a, 0, slice_of(&i, sizeof i), SLICE("")), ERR_NONE);
+    for (int i = 0; i < MESSAGES; i++) {
+        struct link_message m;
+        assert_int_equal(receive(b, &m), STEP_DONE);
+        assert_true(slice_eq(m.frames, slice_of(&i, sizeof i)));
+        link_message_done(&m);
+    }
+    link_free(&a);
+    link_free(&b);
+}
+
 /* Each link is three sockets of ZeroMQ's, and its own limit is 1023. */
 static void a_context_takes_as_many_links_as_it_was_made_for(void **state)
 {
@@ -432,6 +452,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_bytes_that_are_not_zeromq, setup_link,
                                         teardown_link),
         cmocka_unit_test_setup_teardown(a_pair_joins_two_ends, setup_link,
+                                        teardown_link),
+        cmocka_unit_test_setup_teardown(a_pair_loses_nothing, setup_link,
                                         teardown_link),
         cmocka_unit_test_setup_teardown(
             a_context_takes_as_many_links_as_it_was_made_for, setup_link,
