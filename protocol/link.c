@@ -177,9 +177,6 @@ void link_pair_new(struct link_context *context,
     struct link *b = new_link(context, LINK_PAIR);
     /* Out of descriptors while the threads of a process are being set up. */
     ASSERT(a != NULL && b != NULL);
-    ASSERT(
-        set_option(a->socket, ZMQ_SNDHWM, 0) && set_option(a->socket, ZMQ_RCVHWM, 0) &&
-        set_option(b->socket, ZMQ_SNDHWM, 0) && set_option(b->socket, ZMQ_RCVHWM, 0));
     ASSERT(zmq_bind(a->socket, name) == 0 && zmq_connect(b->socket, name) == 0);
     *ret_a = a;
     *ret_b = b;
@@ -327,7 +324,6 @@ static enum err open_link(struct link_context *context,
     ASSERT(failed == ERR_NONE);
     if (guard->is_on && e.transport != TRANSPORT_TCP)
         return ERR_BAD_ENDPOINT;
-
     struct link *l = new_link(context, shape);
     if (l == NULL)
         return ERR_SYSTEM;
@@ -364,6 +360,8 @@ static struct link *new_link(struct link_context *context, enum link_shape shape
     l->magic = LINK_MAGIC;
     l->shape = shape;
     l->socket = socket;
+    if (shape == LINK_PAIR)
+        ASSERT(set_option(socket, ZMQ_SNDHWM, 0) && set_option(socket, ZMQ_RCVHWM, 0));
     l->monitor = MONITOR_NONE;
     size_t size = sizeof l->fd;
     ASSERT(zmq_getsockopt(socket, ZMQ_FD, &l->fd, &size) == 0);

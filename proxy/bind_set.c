@@ -29,6 +29,7 @@ struct bind_row {
     uint32_t number; /* in the order in which they were opened */
     uint32_t fd_count;
     int *fds;
+    bool was_passed;
     bool is_new, is_wanted; /* while a change is prepared */
 };
 
@@ -254,6 +255,16 @@ void bind_set_abandon(struct bind_set *set)
     CHECK_OBJ(set, BIND_SET_MAGIC);
     LIST_FOREACH(&set->rows, n)
         mem_free(&NODE_OF(n, struct bind_row, node)->path);
+}
+
+void bind_set_give_back(struct bind_set *set)
+{
+    CHECK_OBJ(set, BIND_SET_MAGIC);
+    LIST_FOREACH(&set->rows, n) {
+        struct bind_row *row = NODE_OF(n, struct bind_row, node);
+        if (row->was_passed)
+            mem_free(&row->path);
+    }
 }
 
 /* ---- preparing ---- */
@@ -522,6 +533,7 @@ static bool want_unix(struct bind_set *set,
         add_socket(row, fd);
     } else {
         /* What systemd has opened, it removes. */
+        row->was_passed = true;
         is_ours_to_remove =
             strncmp(row->passed_as, INHERITED_OPENED, sizeof INHERITED_OPENED - 1) == 0;
         row->file = open(address->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);

@@ -68,5 +68,7 @@ void bind_set_tell_sockets(struct bind_set *set,
 void bind_set_close(struct bind_set *set);
 /* Somebody else listens there now: the Unix sockets are not removed. */
 void bind_set_abandon(struct bind_set *set);
+/* Of those that were passed only: whoever passed them goes on. */
+void bind_set_give_back(struct bind_set *set);
 
 #endif

@@ -319,6 +319,7 @@ void control_stop(struct control *c)
 void control_end_at_once(struct control *c)
 {
     log_warn(NULL, "ending at once");
+    control_give_back_sockets(c);
     admin_free(&c->admin);
     bind_set_free(&c->binds);
     _exit(0);
@@ -448,6 +449,7 @@ static void serve(struct control *c)
 
 static void close_everything(struct control *c)
 {
+    control_give_back_sockets(c);
     successor_free(&c->successor);
     predecessor_free(&c->predecessor);
     if (c->upgrade_end != NULL)

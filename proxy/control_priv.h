@@ -98,6 +98,8 @@ void control_end_upgrade(struct control *c); /* one that is under way */
 /* Is this an upgrade? Before anything is opened. */
 void control_meet_predecessor(struct control *c);
 void control_backends_are_up(void *owner);
+/* At the end: the sockets of a predecessor that still serves are left to it. */
+void control_give_back_sockets(struct control *c);
 
 /* ---- control_service.c ---- */
 void control_service_ready(struct control *c);

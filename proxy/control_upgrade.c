@@ -126,6 +126,7 @@ void control_end_upgrade(struct control *c)
 {
     if (c->successor == NULL || c->is_replaced)
         return;
+    notify_say("MAINPID=%d", (int)getpid());
     admin_thaw(c->admin, "the proxy is shutting down");
     successor_free(&c->successor);
 }
@@ -135,6 +136,8 @@ void control_end_upgrade(struct control *c)
 static void on_go(void *owner, const struct parent *parent)
 {
     struct control *c = owner;
+    if (c->is_stopping)
+        return; /* the predecessor goes on when we have ended */
     c->parent = *parent;
     c->predecessor_is_waiting = false;
     control_begin_listening(c);
@@ -168,5 +171,16 @@ void control_backends_are_up(void *owner)
 {
     static const struct predecessor_events events = {on_go, on_orphaned};
     struct control *c = owner;
-    predecessor_say_ready(c->predecessor, c->base, &events, c);
+    if (!c->is_stopping)
+        predecessor_say_ready(c->predecessor, c->base, &events, c);
+}
+
+void control_give_back_sockets(struct control *c)
+{
+    if (!c->predecessor_is_waiting)
+        return;
+    if (c->binds != NULL)
+        bind_set_give_back(c->binds);
+    if (c->admin != NULL)
+        admin_give_back_sockets(c->admin);
 }

@@ -83,6 +83,8 @@ void admin_tell_sockets(struct admin *admin,
 /* `pid` listens there from here on. */
 void admin_leave(struct admin *admin, int pid);
 /* ---- and in the one that comes ---- */
+/* It ends before it serves: bind_set_give_back. */
+void admin_give_back_sockets(struct admin *admin);
 /* Tells options.backends_are_up when they are, or have had time enough. */
 void admin_await_backends(struct admin *admin);
 

@@ -105,6 +105,13 @@ void verb_upgrade(struct operation *op)
 
 /* ---- the process that comes ---- */
 
+void admin_give_back_sockets(struct admin *admin)
+{
+    CHECK_OBJ(admin, ADMIN_MAGIC);
+    bind_set_give_back(admin->controls);
+    bind_set_give_back(admin->metrics);
+}
+
 struct standing {
     uint32_t wanted, up; /* app servers, for each edge thread */
     bool has_empty_pool; /* one of which none is up for some edge thread */

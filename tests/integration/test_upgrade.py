@@ -25,7 +25,7 @@ class Proxy:
     """banyan-proxy from a file of its own, which an upgrade may find replaced."""
 
     def __init__(self, start, *options, threads=2, backends=1):
-        self.start, self.folder = start, start.folder
+        self.start, self.folder, self.apps = start, start.folder, []
         self.path = self.folder / "banyan-proxy"
         shutil.copy(program("banyan-proxy"), self.path)
         self.control = str(self.folder / "control.sock")
@@ -44,7 +44,8 @@ class Proxy:
     def app(self, n):
         endpoint = f"ipc://{self.folder}/app-{n}.sock"
         words = ["--websocket", "--interface", "asgi"]
-        self.start(PYTHON, BACKEND, endpoint, *words).wait_log("ready")
+        self.apps.append(self.start(PYTHON, BACKEND, endpoint, *words))
+        self.apps[-1].wait_log("ready")
         return endpoint
 
     def say(self, *words):
@@ -286,6 +287,28 @@ def test_a_program_that_does_not_start_changes_nothing(proxy_of):
         assert "another process takes over" in p.say(*words).stderr
     os.kill(child, signal.SIGKILL)
     until(lambda: p.say("drain", "b0").returncode == 0, "a decision")
+
+
+def test_one_that_ends_before_it_serves_leaves_the_sockets(proxy_of, start):
+    state = start.folder / "state"
+    p = proxy_of("--state-file", state)
+    pid = p.pid()
+    p.done("save")
+    good = state.read_text()
+    state.write_text("garbage\n")
+    answer = p.say("upgrade")
+    assert answer.returncode == 1 and "line 1" in answer.stderr
+    assert p.pid() == pid and p.ask() == p.ask(p.local) == 200
+    state.write_text(good)
+    # One that is told to end when it has all of them, for its app server is not there.
+    os.kill(p.apps[0].pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGUSR2)
+    (child,) = until(lambda: children(pid), "the new process")
+    until(lambda: p.log().count("control endpoint") == 2, "its endpoints")
+    os.kill(child, signal.SIGTERM)
+    p.wait_log("the new proxy exited with code 0")
+    os.kill(p.apps[0].pid, signal.SIGCONT)
+    assert p.pid() == pid and p.ask() == p.ask(p.local) == 200
 
 
 def test_a_new_configuration_comes_with_it(proxy_of, start):
