@@ -345,10 +345,11 @@ static void on_event(struct herald *h, struct proxy *p, const struct link_event 
         p->was_told = false;
         begin_anew(h, p);
         break;
-    case LINK_DOWN:
-        p->is_up = false;
+    case LINK_DOWN: /* ZeroMQ does not always come back by itself */
         log_warn(NULL, "lost the proxy at %s", p->address);
+        close_proxy(p);
         begin_anew(h, p);
+        p->open_at_us = clock_now_us() + HERALD_AGAIN_MS * 1000ull;
         break;
     case LINK_REFUSED:
         on_refused(h, p, event->refusal);
@@ -551,7 +552,8 @@ static uint64_t next_us(const struct herald *h)
             continue;
         }
         for (size_t n = 0; n < h->notice_count; n++)
-            if (h->notices[n].state == NOTICE_UP && p->posts[n].due_us < next)
+            if (h->notices[n].state == NOTICE_UP && h->moving_until_us == 0 &&
+                p->posts[n].due_us < next)
                 next = p->posts[n].due_us;
     }
     return next;
@@ -571,9 +573,5 @@ static void wait_for_news(struct herald *h)
         fds[count++] = (struct pollfd){.fd = link_fd(link), .events = POLLIN};
         fds[count++] = (struct pollfd){.fd = link_monitor_fd(link), .events = POLLIN};
     }
-    uint64_t next = next_us(h), now_us = clock_now_us();
-    int wait_ms = next == UINT64_MAX ? -1
-                  : next <= now_us   ? 0
-                                     : (int)((next - now_us) / 1000) + 1;
-    (void)poll(fds, count, wait_ms);
+    (void)poll(fds, count, clock_poll_ms(next_us(h)));
 }

@@ -158,6 +158,10 @@ enum { LINK_ADDRESS = 48 };
  * REFUSED: a handshake failed (fd -1). A connecting link that was not UP then says no
  * DOWN, a bound one does.
  *
+ * A connecting link tries again by itself, but not after what ZeroMQ takes for a breach
+ * of its protocol, and it cannot tell: after DOWN or REFUSED without an UP that follows
+ * soon, open another one.
+ *
  * UNREACHABLE: nobody took the connection; it is tried again. Of a connecting link for
  * lines only. */
 enum link_event_kind { LINK_UP, LINK_DOWN, LINK_REFUSED, LINK_UNREACHABLE };

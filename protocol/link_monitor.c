@@ -255,23 +255,29 @@ static void on_connecting_report(struct monitor *m, unsigned event, int fd)
     switch (event) {
     case ZMQ_EVENT_CONNECTED:
         m->connected_fd = fd;
+        m->is_refused = false;
         break;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
         m->is_up = true;
         push_event(m, LINK_UP, m->connected_fd, 0);
         break;
     case ZMQ_EVENT_DISCONNECTED:
-        /* After a failed handshake REFUSED has said it all. */
+        /* After a failed handshake REFUSED has said it all; but of some failures ZeroMQ
+         * tells only that the connection ended. */
         if (m->is_up)
             push_event(m, LINK_DOWN, fd, 0);
+        else if (!m->is_refused)
+            push_refusal(m, REFUSAL_BROKEN, "");
         m->is_up = false;
         break;
     case ZMQ_EVENT_CLOSED:
         push_event(m, LINK_UNREACHABLE, -1, 0);
         break;
     default:
-        if ((event & HANDSHAKE_FAILED) != 0)
-            push_refusal(m, refusal_of(event, fd), "");
+        if ((event & HANDSHAKE_FAILED) == 0)
+            break;
+        m->is_refused = true;
+        push_refusal(m, refusal_of(event, fd), "");
         break;
     }
 }

@@ -72,7 +72,8 @@ struct monitor {
     bool is_bound;
     bool is_up;       /* connecting link: between UP and DOWN */
     int connected_fd; /* connecting link: the last connection made */
-    bool is_refused;  /* bound link: the next connection to end was refused */
+    bool is_refused;  /* bound link: the next connection to end was refused; connecting
+                         link: the last one was */
     enum link_refusal refusal;
     struct connection *connections;
     size_t connection_count, connection_cap;

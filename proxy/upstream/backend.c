@@ -212,6 +212,7 @@ static void open_link(struct backend *b)
         b->reopen_us = now_us + BACKEND_LAST_BACKOFF_US;
         return;
     }
+    b->reopen_us = 0;
     b->waker = waker_new(b->pool->base, b->link, backend_on_input, b);
     backend_set_state(b, BACKEND_CONNECTING);
     /* inproc:// says nothing about connections: there, to connect is to be connected.
@@ -233,6 +234,7 @@ void backend_reopen(struct backend *b, uint64_t wait_us)
 void backend_greet(struct backend *b)
 {
     backend_keys_good(b);
+    b->reopen_us = 0;
     backend_set_state(b, BACKEND_GREETING);
     const struct pool_options *options = &b->pool->options;
     b->epoch = ++b->pool->epoch;
@@ -298,6 +300,7 @@ void backend_on_link_down(struct backend *b)
         return;
     log_down(b, ERR_BACKEND_LOST, "");
     backend_set_state(b, BACKEND_CONNECTING);
+    b->reopen_us = clock_now_us() + BACKEND_RECONNECT_US;
     settle(b, ENDED_BY_PEER, ERR_BACKEND_LOST);
 }
 
@@ -426,6 +429,8 @@ void backend_tick(struct backend *b, uint64_t now_us)
     }
     if (b->state == BACKEND_CLOSED && b->reopen_us <= now_us)
         open_link(b);
+    if (b->state == BACKEND_CONNECTING && b->reopen_us != 0 && b->reopen_us <= now_us)
+        backend_reopen(b, 0);
     health_tick(b, now_us);
 }
 

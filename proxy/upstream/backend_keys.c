@@ -74,7 +74,8 @@ static bool pick_key(struct backend *b, struct keys *keys)
 
 /* ---- refused ---- */
 
-/* ZeroMQ itself tries again only when a connection ended without a word. */
+/* ZeroMQ itself tries again only when a connection ended without a word, and does not
+ * tell which refusals were such. */
 void backend_on_refused(struct backend *b, enum link_refusal refusal)
 {
     struct keys *keys = keys_of(b);
@@ -84,6 +85,8 @@ void backend_on_refused(struct backend *b, enum link_refusal refusal)
     if (keys == NULL && refusal == REFUSAL_BROKEN) {
         if (++b->keys_tried == BROKEN_IN_A_ROW)
             say_refusal(b, refusal);
+        if (b->reopen_us == 0)
+            b->reopen_us = clock_now_us() + BACKEND_RECONNECT_US;
         return;
     }
     /* Only with another key something else can come of it. */

@@ -26,7 +26,10 @@ enum {
     BACKEND_FIRST_BACKOFF_US = 100 * 1000,
     BACKEND_LAST_BACKOFF_US = 5 * 1000 * 1000,
     BACKEND_STEADY_US = 10 * 1000 * 1000, /* up so long: the back-off starts anew */
-    BACKEND_PING_US = 1000 * 1000,        /* silence before a PING */
+    /* ZeroMQ tries again by itself, but not after whatever it takes for a breach of its
+     * protocol: when it has had so long, another link is opened. */
+    BACKEND_RECONNECT_US = 1000 * 1000,
+    BACKEND_PING_US = 1000 * 1000, /* silence before a PING */
     BACKEND_DOUBT_US = 250 * 1000, /* a PING without an answer before it is in doubt */
     BACKEND_MAX_RETURNS = 64, /* handed back in a row beyond the window: it rests */
     BACKEND_REST_US = 100 * 1000,
@@ -54,7 +57,8 @@ struct backend {
     struct link *link; /* in CLOSED still there for its last BYE, without a waker */
     struct waker *waker;
     uint64_t epoch;
-    uint64_t reopen_us, backoff_us, up_since_us;
+    uint64_t reopen_us; /* another link is opened then; CONNECTING and 0: not */
+    uint64_t backoff_us, up_since_us;
     bool fault_logged; /* once per streak of bad connections */
     enum err fault;    /* set while a message is read: the link must go */
     const char *fault_text;

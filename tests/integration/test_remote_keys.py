@@ -231,6 +231,31 @@ def test_an_app_server_whose_key_is_unknown_says_what_to_do(start, ring):
     assert app.process.stop() == 0
 
 
+def test_a_proxy_that_gets_keys_later_is_found_again(start, ring):
+    """ZeroMQ gives up where keys and no keys meet."""
+    plane = SecurePlane(start, ring, shop="app")
+    plane.proxy.kill()
+    secure, plain = plane.argv, [*plane.argv]
+    for option, value in [("--key", ring.key("edge")), ("--authorized-keys", plane.list)]:
+        at = plain.index(option)
+        assert plain[at + 1] == value
+        del plain[at : at + 2]
+    plain[plain.index(plane.remote)] = f"app:{plane.remote}"
+    for turn in range(2):
+        plane.argv = plain
+        plane.run()
+        if turn == 0:
+            app = SecureApp(start, plane, "shop", "web")
+        until(lambda: app.process.log().count(f"no proxy at {plane.remote}: ") == turn + 1)
+        assert plane.backend("web") is None
+        plane.proxy.kill()
+        plane.argv = secure
+        plane.run()
+        plane.until_up("web")
+        plane.proxy.kill()
+        until(lambda: app.process.log().count("lost the proxy at ") == turn + 1)
+
+
 def test_a_member_is_its_keys_alone(start, ring):
     plane = SecurePlane(start, ring, shop="app", thief="app")
     app = SecureApp(start, plane, "shop", "web")

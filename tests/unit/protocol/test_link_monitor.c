@@ -345,6 +345,27 @@ static void a_listener_that_hangs_up_is_refused_and_never_up(void **state)
     (void)unlink(path);
 }
 
+/* ZeroMQ gives up on it, and says no more than that the connection ended. */
+static void a_listener_that_is_no_zeromq_is_refused(void **state)
+{
+    (void)state;
+    static const char zeros[64];
+    char path[ENDPOINT_BYTES], endpoint[ENDPOINT_BYTES];
+    path_of("stranger", path);
+    (void)snprintf(endpoint, sizeof endpoint, "ipc://%.100s", path);
+    int listening = listen_unix(path);
+    own(link) struct link *proxy = connect_link(endpoint);
+    int fd = accept(listening, NULL, NULL);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, zeros, sizeof zeros), sizeof zeros);
+    struct link_event e = await(proxy, LINK_REFUSED);
+    assert_int_equal(e.fd, -1);
+    assert_int_equal(e.refusal, REFUSAL_BROKEN);
+    (void)close(fd);
+    (void)close(listening);
+    (void)unlink(path);
+}
+
 static void a_visitor_that_hangs_up_is_refused(void **state)
 {
     (void)state;
@@ -405,6 +426,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             a_listener_that_hangs_up_is_refused_and_never_up, setup_link,
             teardown_link),
+        cmocka_unit_test_setup_teardown(a_listener_that_is_no_zeromq_is_refused,
+                                        setup_link, teardown_link),
         cmocka_unit_test_setup_teardown(a_visitor_that_hangs_up_is_refused, setup_link,
                                         teardown_link),
         cmocka_unit_test_setup_teardown(inproc_has_no_events, setup_link,
