@@ -130,16 +130,18 @@ static bool reload_keys_alone(struct control *c, struct buf *ret_report)
 static bool reload(struct control *c, const char *by, struct buf *ret_report)
 {
     struct config *was = c->config, *fresh = NULL;
-    if (!c->is_stopping && c->successor == NULL && was->options.config == NULL &&
-        c->keys != NULL)
-        return reload_keys_alone(c, ret_report);
-    if (c->is_stopping || c->successor != NULL || was->options.config == NULL) {
-        add_line(ret_report, c->is_stopping ? "the proxy is shutting down"
-                             : c->successor != NULL
-                                 ? "another process takes over"
-                                 : "there is no --config to read again");
+    const char *why = c->is_stopping              ? "the proxy is shutting down"
+                      : c->successor != NULL      ? "another process takes over"
+                      : c->predecessor_is_waiting ? "this process is taking over"
+                      : was->options.config == NULL && c->keys == NULL
+                          ? "there is no --config to read again"
+                          : NULL;
+    if (why != NULL) {
+        add_line(ret_report, why);
         return refuse_reload(ret_report);
     }
+    if (was->options.config == NULL)
+        return reload_keys_alone(c, ret_report);
     if (config_load(was->argc, was->argv, &fresh, ret_report) != ERR_NONE)
         return refuse_reload(ret_report);
     if (!is_possible(c, fresh, ret_report) ||

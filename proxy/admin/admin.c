@@ -30,6 +30,7 @@ struct admin *admin_new(const struct admin_options *options, struct buf *ret_mes
     admin->magic = ADMIN_MAGIC;
     admin->options = *options;
     admin->started_us = clock_now_us();
+    admin->is_frozen = options->is_successor;
     admin->options.proxy = &options->config->options;
     admin->live = *admin->options.proxy;
     members_init(&admin->members);

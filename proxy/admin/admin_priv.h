@@ -48,7 +48,7 @@ struct admin {
     struct list operations;
     /* upgrade.c */
     struct operation *upgrade; /* the verb that waits; NULL: none */
-    bool is_frozen;
+    bool is_frozen;            /* another process decides: before we serve, and after */
     /* listen.c */
     struct bind_set *controls, *metrics;
     struct list listeners;
@@ -229,7 +229,8 @@ void remote_free_all(struct admin *admin);
 uint32_t remote_peer_count(const struct admin *admin);
 
 /* ---- register.c ---- */
-void register_start(struct admin *admin); /* of leases, when there are members */
+void register_start(struct admin *admin);  /* of leases, when there are members */
+void register_resume(struct admin *admin); /* leases can be renewed again, and begin */
 void register_free(struct admin *admin);
 
 /* ---- target.c ---- */

@@ -221,8 +221,11 @@ void admin_begin_listening(struct admin *admin)
         struct admin_listener *l = NODE_OF(n, struct admin_listener, node);
         ASSERT(event_add(l->event, NULL) == 0);
     }
-    if (admin->options.is_successor)
-        open_remotes(admin);
+    if (!admin->options.is_successor)
+        return;
+    admin->is_frozen = false;
+    register_resume(admin);
+    open_remotes(admin);
 }
 
 void admin_close_listeners(struct admin *admin)

@@ -104,7 +104,7 @@ static void on_lease_time(evutil_socket_t fd, short what, void *arg)
     (void)what;
     uint64_t late_us = ending.now_us - admin->lease_due_us;
     if (admin->is_frozen)
-        late_us += FROZEN_US; /* they renew it with our successor */
+        late_us += FROZEN_US; /* they renew it with another process, or cannot */
     if (late_us > STALL_US)
         each_leased(admin, prolong, &late_us);
     each_leased(admin, end_if_over, &ending);
@@ -117,6 +117,18 @@ void register_start(struct admin *admin)
 {
     admin->lease_timer = evtimer_new(admin->options.base, on_lease_time, admin);
     ASSERT(admin->lease_timer != NULL);
+    wait_for_next(admin);
+}
+
+static void begin_anew(struct member *m, void *arg)
+{
+    m->lease_until_us = *(uint64_t *)arg + m->lease_s * 1000000ull;
+}
+
+void register_resume(struct admin *admin)
+{
+    uint64_t now_us = clock_now_us();
+    each_leased(admin, begin_anew, &now_us);
     wait_for_next(admin);
 }
 

@@ -68,6 +68,7 @@ void admin_thaw(struct admin *admin, const char *reason)
 {
     CHECK_OBJ(admin, ADMIN_MAGIC);
     admin->is_frozen = false;
+    register_resume(admin);
     finish_upgrade(admin, reason);
 }
 

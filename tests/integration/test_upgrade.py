@@ -16,6 +16,7 @@ import time
 
 import pytest
 from conftest import HERE, PYTHON, Connection, children, free_port, program, until
+from test_remote import Peer
 from ws_talk import WebSocket
 
 BACKEND = HERE / "second_backend.py"
@@ -305,6 +306,8 @@ def test_one_that_ends_before_it_serves_leaves_the_sockets(proxy_of, start):
     os.kill(pid, signal.SIGUSR2)
     (child,) = until(lambda: children(pid), "the new process")
     until(lambda: p.log().count("control endpoint") == 2, "its endpoints")
+    os.kill(child, signal.SIGHUP)
+    p.wait_log("reload: this process is taking over")
     os.kill(child, signal.SIGTERM)
     p.wait_log("the new proxy exited with code 0")
     os.kill(p.apps[0].pid, signal.SIGCONT)
@@ -368,3 +371,33 @@ def test_a_remote_endpoint_moves_too(proxy_of):
         until(lambda: say("ping").returncode == 0, "the endpoint")
         assert p.pid() != before
     assert socket.socket().connect_ex(("127.0.0.1", int(remote.rpartition(":")[2]))) == 0
+
+
+def test_no_lease_ends_while_the_new_one_waits(proxy_of):
+    """It is renewed with the old one until the new one serves, which takes longer than
+    a lease here."""
+    remote = f"tcp://127.0.0.1:{free_port()}"
+    p = proxy_of("--control", f"app:{remote}")
+    pid, is_over = p.pid(), threading.Event()
+    line = f"register default/x ipc://{p.folder}/app-0.sock lease=1"
+    peer = Peer(remote)
+
+    def renew():
+        while not is_over.wait(0.1):
+            peer.say(line)
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    try:
+        until(lambda: "default/x" in p.done("show", "backends"), "the registration")
+        os.kill(p.apps[0].pid, signal.SIGSTOP)  # the new one waits for it
+        os.kill(pid, signal.SIGUSR2)
+        p.wait_log("has taken over: finishing what runs here")
+        os.kill(p.apps[0].pid, signal.SIGCONT)
+        until(lambda: p.pid() != pid, "the new one")
+        assert "default/x" in p.done("show", "backends")
+        assert "did not renew its lease" not in p.log(), p.log()
+    finally:
+        is_over.set()
+        renewing.join()
+        peer.close()
