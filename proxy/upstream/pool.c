@@ -470,19 +470,28 @@ static void shed_newest(struct pool *pool, uint64_t now_us)
     }
 }
 
+static void
+give_up_all(struct pool *pool, struct list *late, enum err err, uint64_t now_us)
+{
+    for (struct node *n = list_first(late); n != NULL; n = list_first(late))
+        give_up(pool, NODE_OF(n, struct ticket, node), err, now_us);
+}
+
+/* All are judged before anybody hears of it: what they submit then may end the
+ * overload. */
 static void expire_queued(struct pool *pool, uint64_t now_us)
 {
-    struct list late;
+    struct list late, too_many;
     list_init(&late);
+    list_init(&too_many);
     LIST_FOREACH(&pool->queue.all, n) {
         struct ticket *t = NODE_OF(n, struct ticket, node);
-        if (has_waited_in_vain(pool, t, now_us) != ERR_NONE)
-            put_aside(pool, t, &late);
+        enum err err = has_waited_in_vain(pool, t, now_us);
+        if (err != ERR_NONE)
+            put_aside(pool, t, err == ERR_OVERLOADED ? &too_many : &late);
     }
-    for (struct node *n = list_first(&late); n != NULL; n = list_first(&late)) {
-        struct ticket *t = NODE_OF(n, struct ticket, node);
-        give_up(pool, t, has_waited_in_vain(pool, t, now_us), now_us);
-    }
+    give_up_all(pool, &late, ERR_QUEUE_TIMEOUT, now_us);
+    give_up_all(pool, &too_many, ERR_OVERLOADED, now_us);
 }
 
 static void watch_queue(struct pool *pool, uint64_t now_us)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * proxy/upstream/pool.c: what it does with a queue that stays too slow. */
 #include "proxy/upstream/pool.h"
+#include "proxy/upstream/pool_priv.h"
 #include "tests/unit/proxy/upstream/fake_app.h"
 
 enum { MANY = 100, TICK_US = 100 * 1000 };
@@ -118,6 +119,48 @@ static void what_an_app_server_handed_back_is_not_refused(void **state)
     fixture_fini(&f);
 }
 
+/* Its client asks again at once, and is served: that ends the overload. */
+static struct asker again;
+static void asks_again(struct ticket *t, enum err err, struct slice text)
+{
+    (void)text;
+    hear(t, "failed %s", err_name(err));
+    asker_init(&again, "GET", "/");
+    pool_submit(t->pool, &again.ticket);
+}
+
+static void who_was_late_is_refused_though_the_overload_ends(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct asker timed_out, late;
+    struct ticket_events events = *asker_events();
+    events.failed = asks_again;
+    fixture_init_with(&f, MANY, &POLICY);
+    fixture_up(&f, 0, 2);
+    fixture_weigh(&f, 0, 0);
+    ask(&f, &timed_out, "GET");
+    ask(&f, &late, "GET");
+    timed_out.ticket.events = &events;
+    uint64_t now_us = clock_now_us() + POLICY.queue_target_us + 1;
+    timed_out.ticket.queue_deadline_us = now_us;
+    f.pool->shed.is_overloaded = true;
+    f.pool->shed.refused_us = now_us - POLICY.queue_interval_us;
+    f.pool->shed.counted_us = now_us;
+    f.pool->shed.per_us = 1;
+    clock_set(now_us);
+    fixture_weigh(&f, 0, 1); /* there is room, and the turn has not come yet */
+    pool_tick(f.pool, now_us);
+    assert_string_equal(again.heard, "sent");
+    assert_false(f.pool->shed.is_overloaded);
+    assert_string_equal(timed_out.heard, "failed QUEUE_TIMEOUT");
+    assert_string_equal(late.heard, "failed OVERLOADED");
+    asker_fini(&timed_out);
+    asker_fini(&late);
+    asker_fini(&again);
+    fixture_fini(&f);
+}
+
 static void a_reload_changes_the_policy(void **state)
 {
     (void)state;
@@ -152,6 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_would_wait_for_too_long_is_refused_at_once),
         cmocka_unit_test(while_no_app_server_is_up_all_wait),
+        cmocka_unit_test(who_was_late_is_refused_though_the_overload_ends),
         cmocka_unit_test(a_reload_changes_the_policy),
         cmocka_unit_test(what_an_app_server_handed_back_is_not_refused),
     };
