@@ -250,6 +250,13 @@ static bool check_register(const struct app_options *o, struct buf *message)
     }
     if (o->registers.count > 0 && !check_name("pool", o->pool, message))
         return false;
+    own(mem) char *place =
+        o->advertise == NULL ? NULL : endpoint_expand(o->advertise, 0, 1);
+    if (place != NULL && link_check_endpoint(place, LINK_INSECURE) != ERR_NONE) {
+        buf_addf(message, "--advertise %s: tcp://HOST:PORT or ipc://PATH is expected",
+                 o->advertise);
+        return false;
+    }
     if (o->registers.count > 0 && o->key != NULL &&
         strncmp(o->advertise == NULL ? o->bind : o->advertise, "tcp://", 6) != 0) {
         buf_addf(message, "--register with --key: proxies go to tcp:// only; give "

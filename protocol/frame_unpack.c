@@ -211,10 +211,10 @@ static void take_root(struct cursor *c, struct frame_request *r)
     r->root = (uint32_t)take_uint(c, FRAME_MAX_STRING);
     if (c->err != ERR_NONE || r->root == 0)
         return;
-    const char *end = r->target.ptr + r->root;
     bool is_path = r->root <= r->target.len && r->target.ptr[0] == '/' &&
                    memchr(r->target.ptr, '?', r->root) == NULL;
-    if (!is_path || (r->root < r->target.len && *end != '/' && *end != '?'))
+    if (!is_path || (r->root < r->target.len && r->target.ptr[r->root] != '/' &&
+                     r->target.ptr[r->root] != '?'))
         cursor_fail(c, ERR_BAD_FRAME);
 }
 

@@ -93,6 +93,7 @@ static void refuses_with_2_what_makes_no_sense(void **state)
         "--bind ipc:///tmp/a --register ipc:///tmp/b demo:app",
         "--bind ipc:///tmp/a --register tcp://proxy:7070 demo:app",
         "--bind ipc:///tmp/a --register tcp://127.0.0.1:1 --pool a/b demo:app",
+        "--bind ipc:///tmp/a --register tcp://127.0.0.1:1 --advertise web demo:app",
         "--bind ipc:///tmp/a --name a/b demo:app",
         "--bind ipc:///tmp/a --lease 0.5 demo:app",
         "--bind ipc:///tmp/a --unknown demo:app",
