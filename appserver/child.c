@@ -6,8 +6,11 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
+#include "appserver/master.h"
 #include "protocol/base/log.h"
 
 static void on_ignored_signal(int number)
@@ -48,4 +51,24 @@ void child_prepare(const struct app_options *options,
     log_set_name(name + strlen("banyan-"));
     use_batches(options);
     set_signals(mask);
+}
+
+void worker_await_turn(const struct worker_options *options)
+{
+    const char word = WORD_IMPORTED;
+    eventfd_t count;
+
+    if (options->go_fd < 0)
+        return;
+    (void)!write(options->ready_fd, &word, 1);
+    while (eventfd_read(options->go_fd, &count) != 0 && errno == EINTR)
+        continue;
+    (void)close(options->go_fd);
+}
+
+void worker_say_ready(const struct worker_options *options)
+{
+    const char word = WORD_READY;
+    (void)!write(options->ready_fd, &word, 1);
+    (void)close(options->ready_fd);
 }

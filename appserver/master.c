@@ -2,7 +2,7 @@
  * One loop: wait for a signal, a death or a worker that became ready; then bring the
  * slots to where they should be. Everything that is decided about a worker is decided
  * here. */
-#include "appserver/master.h"
+#include "appserver/master_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,48 +20,19 @@
 #include "appserver/child.h"
 #include "appserver/endpoint.h"
 #include "appserver/identity.h"
-#include "appserver/registrar.h"
-#include "appserver/slot.h"
 #include "protocol/base/clock.h"
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
-#include "protocol/base/service.h"
-
-/* How SIGHUP brings in new processes. */
-enum roll {
-    ROLL_NONE,
-    ROLL_SLOTS,      /* one slot after the other, on its own endpoint */
-    ROLL_GENERATION, /* all anew beside the old ones, which then leave */
-};
-
-struct master {
-    const struct app_options *options;
-    const struct master_hooks *hooks;
-    struct registrar *registrar; /* NULL: none */
-    struct slot **slots;         /* owned; of one generation, while rolling of two */
-    uint32_t slot_count;
-    uint32_t generation;
-    struct keys *keys; /* NULL: none */
-    int signal_fd;
-    int report_fd; /* --ready-fd; -1: none */
-    sigset_t signals, old_signals;
-    struct service service;
-    bool stopping;
-    int exit_code;
-    enum roll roll;
-    uint32_t roll_at;   /* ROLL_SLOTS: the slot being replaced */
-    bool roll_replaced; /* its old process is gone */
-    bool roll_again;    /* SIGHUP came while rolling */
-};
 
 static bool master_init(struct master *m);
 static void master_fini(struct master *m);
-static bool reread_keys(struct master *m);
-static bool add_generation(struct master *m);
 static void run_loop(struct master *m);
 static void start_due(struct master *m);
 static void start_slot(struct master *m, struct slot *slot);
-NO_RETURN static void run_worker(struct master *m, struct slot *slot, int ready_fd);
+static pid_t
+fork_worker(struct master *m, struct slot *slot, int go_fd, int *ret_ready_fd);
+NO_RETURN static void
+run_worker(struct master *m, struct slot *slot, int ready_fd, int go_fd);
 static void wait_for_news(struct master *m);
 static int next_timeout_ms(const struct master *m);
 static void read_signals(struct master *m);
@@ -69,9 +40,6 @@ static void on_stop_signal(struct master *m, int number);
 static void on_ready(struct master *m, struct slot *slot);
 static void reap_workers(struct master *m);
 static void on_end(struct master *m, struct slot *slot, int status);
-static void begin_roll(struct master *m);
-static void advance_roll(struct master *m);
-static void fail_roll(struct master *m, const struct slot *slot);
 static void stop_all(struct master *m, int exit_code);
 static void kill_overdue(struct master *m);
 static void drop_done(struct master *m);
@@ -128,7 +96,7 @@ static bool master_init(struct master *m)
         return false;
     }
     m->exit_code = 0;
-    if (!add_generation(m)) {
+    if (!master_add_generation(m)) {
         m->exit_code = 1;
         return false;
     }
@@ -149,7 +117,7 @@ static void master_fini(struct master *m)
 
 /* The workers read them again as well: those of removed keys must not wait for their
  * successors. */
-static bool reread_keys(struct master *m)
+bool master_reread_keys(struct master *m)
 {
     if (!identity_reread(m->keys))
         return false;
@@ -159,7 +127,7 @@ static bool reread_keys(struct master *m)
     return true;
 }
 
-static bool add_generation(struct master *m)
+bool master_add_generation(struct master *m)
 {
     uint32_t count = (uint32_t)m->options->processes;
 
@@ -199,7 +167,7 @@ static void run_loop(struct master *m)
         registrar_step(m->registrar, m->slots, m->slot_count);
         start_due(m);
         wait_for_news(m);
-        advance_roll(m);
+        roll_advance(m);
         kill_overdue(m);
         drop_done(m);
     }
@@ -218,12 +186,39 @@ static void start_due(struct master *m)
 
 static void start_slot(struct master *m, struct slot *slot)
 {
+    int ready_fd;
+    pid_t pid = fork_worker(m, slot, -1, &ready_fd);
+    if (pid < 0)
+        slot->start_at_us = clock_now_us() + backoff_next(&slot->backoff, 0);
+    else
+        slot_started(slot, pid, ready_fd);
+}
+
+/* False: it was said why. */
+bool master_start_next(struct master *m, struct slot *slot)
+{
+    int ready_fd, go_fd = eventfd(0, EFD_CLOEXEC);
+    if (go_fd < 0) {
+        log_error(NULL, "worker %u: eventfd: %s", slot->number, strerror(errno));
+        return false;
+    }
+    pid_t pid = fork_worker(m, slot, go_fd, &ready_fd);
+    if (pid < 0)
+        (void)close(go_fd);
+    else
+        slot_prepare(slot, pid, ready_fd, go_fd);
+    return pid >= 0;
+}
+
+/* -1: it was said why. */
+static pid_t
+fork_worker(struct master *m, struct slot *slot, int go_fd, int *ret_ready_fd)
+{
     int fds[2];
 
     if (pipe2(fds, O_CLOEXEC) != 0) {
         log_error(NULL, "worker %u: pipe: %s", slot->number, strerror(errno));
-        slot->start_at_us = clock_now_us() + backoff_next(&slot->backoff, 0);
-        return;
+        return -1;
     }
     pid_t parent = getpid();
     if (m->hooks->before_fork != NULL)
@@ -233,22 +228,21 @@ static void start_slot(struct master *m, struct slot *slot)
         (void)close(fds[0]);
         if (!process_die_with(parent, SIGKILL))
             _exit(1);
-        run_worker(m, slot, fds[1]);
+        run_worker(m, slot, fds[1], go_fd);
     }
     int error = errno;
     if (m->hooks->after_fork_parent != NULL)
         m->hooks->after_fork_parent();
     (void)close(fds[1]);
+    *ret_ready_fd = fds[0];
     if (pid < 0) {
         (void)close(fds[0]);
         log_error(NULL, "worker %u: fork: %s", slot->number, strerror(error));
-        slot->start_at_us = clock_now_us() + backoff_next(&slot->backoff, 0);
-        return;
     }
-    slot_started(slot, pid, fds[0]);
+    return pid;
 }
 
-static void run_worker(struct master *m, struct slot *slot, int ready_fd)
+static void run_worker(struct master *m, struct slot *slot, int ready_fd, int go_fd)
 {
     (void)close(m->signal_fd);
     if (m->report_fd >= 0)
@@ -259,6 +253,10 @@ static void run_worker(struct master *m, struct slot *slot, int ready_fd)
             (void)close(m->slots[i]->ready_fd);
         if (m->slots[i] != slot && m->slots[i]->reread_fd >= 0)
             (void)close(m->slots[i]->reread_fd);
+        if (m->slots[i]->next.ready_fd >= 0)
+            (void)close(m->slots[i]->next.ready_fd);
+        if (m->slots[i]->next.go_fd >= 0)
+            (void)close(m->slots[i]->next.go_fd);
     }
     if (m->keys != NULL)
         keys_forked(m->keys);
@@ -272,6 +270,7 @@ static void run_worker(struct master *m, struct slot *slot, int ready_fd)
         .generation = slot->generation,
         .endpoint = slot->endpoint,
         .ready_fd = ready_fd,
+        .go_fd = go_fd,
         .keys = m->keys,
         .reread_fd = slot->reread_fd,
     };
@@ -285,18 +284,21 @@ static void run_worker(struct master *m, struct slot *slot, int ready_fd)
 static void wait_for_news(struct master *m)
 {
     uint32_t count = m->slot_count;
-    own(mem) struct pollfd *fds = mem_zalloc((count + 2) * sizeof *fds);
+    own(mem) struct pollfd *all = mem_zalloc((2 * count + 2) * sizeof *all);
+    struct pollfd *signals = all, *registrar = all + 1, *fds = all + 2;
+    struct pollfd *nexts = fds + count;
 
-    fds[count] = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
-    fds[count + 1] =
-        (struct pollfd){.fd = registrar_fd(m->registrar), .events = POLLIN};
-    for (uint32_t i = 0; i < count; i++)
+    *signals = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
+    *registrar = (struct pollfd){.fd = registrar_fd(m->registrar), .events = POLLIN};
+    for (uint32_t i = 0; i < count; i++) {
         fds[i] = (struct pollfd){.fd = m->slots[i]->ready_fd, .events = POLLIN};
+        nexts[i] = (struct pollfd){.fd = m->slots[i]->next.ready_fd, .events = POLLIN};
+    }
 
     int timeout_ms = next_timeout_ms(m);
     if (m->hooks->wait_begin != NULL)
         m->hooks->wait_begin();
-    int got = poll(fds, count + 2, timeout_ms);
+    int got = poll(all, 2 * count + 2, timeout_ms);
     if (m->hooks->wait_end != NULL)
         m->hooks->wait_end();
     if (got <= 0)
@@ -305,8 +307,10 @@ static void wait_for_news(struct master *m)
     for (uint32_t i = 0; i < count; i++) {
         if (fds[i].revents != 0 && slot_read_ready(m->slots[i]))
             on_ready(m, m->slots[i]);
+        if (nexts[i].revents != 0)
+            slot_read_next(m->slots[i]);
     }
-    if (fds[count].revents != 0)
+    if (signals->revents != 0)
         read_signals(m);
 }
 
@@ -336,7 +340,7 @@ static void read_signals(struct master *m)
         if (info.ssi_signo == SIGCHLD)
             died = true;
         else if (info.ssi_signo == SIGHUP)
-            begin_roll(m);
+            roll_begin(m);
         else
             on_stop_signal(m, (int)info.ssi_signo);
     }
@@ -376,7 +380,7 @@ static void on_ready(struct master *m, struct slot *slot)
 static struct slot *find_slot(const struct master *m, pid_t pid)
 {
     for (uint32_t i = 0; i < m->slot_count; i++) {
-        if (m->slots[i]->pid == pid)
+        if (m->slots[i]->pid == pid || m->slots[i]->next.pid == pid)
             return m->slots[i];
     }
     return NULL;
@@ -390,7 +394,9 @@ static void reap_workers(struct master *m)
         pid_t pid;
         while ((pid = process_reap_any(&status)) != 0) {
             struct slot *slot = find_slot(m, pid);
-            if (slot != NULL)
+            if (slot != NULL && slot->next.pid == pid)
+                roll_next_ended(m, slot, status);
+            else if (slot != NULL)
                 on_end(m, slot, status);
             else
                 (void)registrar_ended(m->registrar, pid, status);
@@ -399,8 +405,11 @@ static void reap_workers(struct master *m)
     }
     (void)registrar_reap(m->registrar);
     for (uint32_t i = 0; i < m->slot_count; i++) {
-        if (m->slots[i]->pid != 0 && process_reap(m->slots[i]->pid, &status))
-            on_end(m, m->slots[i], status);
+        struct slot *slot = m->slots[i];
+        if (slot->next.pid != 0 && process_reap(slot->next.pid, &status))
+            roll_next_ended(m, slot, status);
+        if (slot->pid != 0 && process_reap(slot->pid, &status))
+            on_end(m, slot, status);
     }
 }
 
@@ -447,116 +456,7 @@ static void on_end(struct master *m, struct slot *slot, int status)
                  (int)pid, reason, (double)delay_us / 1e6);
     slot_ended(slot, delay_us);
     if (!was_ready)
-        fail_roll(m, slot);
-}
-
-/* ---- new processes on SIGHUP ---- */
-
-static void begin_roll(struct master *m)
-{
-    if (m->stopping)
-        return;
-    if (m->roll != ROLL_NONE) {
-        m->roll_again = true;
-        return;
-    }
-    if (!reread_keys(m))
-        return;
-    if (m->options->preload)
-        log_warn(NULL, "--preload: new processes run the application as it was loaded "
-                       "at the start");
-    if (endpoint_has_generation(m->options->bind)) {
-        if (!add_generation(m))
-            return;
-        log_info(NULL, "generation %u is starting on SIGHUP", m->generation);
-        m->roll = ROLL_GENERATION;
-        return;
-    }
-    log_info(NULL, "replacing the workers one by one on SIGHUP");
-    m->roll = ROLL_SLOTS;
-    m->roll_at = 0;
-    m->roll_replaced = false;
-}
-
-static uint64_t kill_time(const struct master *m)
-{
-    return clock_now_us() + (uint64_t)(m->options->graceful_timeout_s * 1e6) + 1;
-}
-
-/* The slot at roll_at is stopped, started and ready; then the next one's turn comes. */
-static void advance_slots(struct master *m)
-{
-    while (m->roll_at < m->slot_count) {
-        struct slot *slot = m->slots[m->roll_at];
-        if (!m->roll_replaced) {
-            if (slot->state != SLOT_STOPPING)
-                slot_stop(slot, kill_time(m));
-            if (slot->state != SLOT_WAITING)
-                return;
-            m->roll_replaced = true;
-            return;
-        }
-        if (slot->state != SLOT_READY)
-            return;
-        m->roll_at++;
-        m->roll_replaced = false;
-    }
-    log_info(NULL, "all workers are replaced");
-    m->roll = ROLL_NONE;
-}
-
-static void advance_generation(struct master *m)
-{
-    for (uint32_t i = 0; i < m->slot_count; i++) {
-        const struct slot *slot = m->slots[i];
-        if (slot->generation == m->generation && slot->state != SLOT_READY)
-            return;
-    }
-    log_info(NULL, "generation %u is ready; the one before is draining", m->generation);
-    for (uint32_t i = 0; i < m->slot_count; i++) {
-        struct slot *slot = m->slots[i];
-        if (slot->generation != m->generation) {
-            slot_retire(slot);
-            registrar_stop(m->registrar, slot, kill_time(m));
-        }
-    }
-    m->roll = ROLL_NONE;
-}
-
-static void advance_roll(struct master *m)
-{
-    if (m->stopping)
-        return;
-    if (m->roll == ROLL_NONE && m->roll_again) {
-        m->roll_again = false;
-        begin_roll(m);
-    }
-    if (m->roll == ROLL_SLOTS)
-        advance_slots(m);
-    else if (m->roll == ROLL_GENERATION)
-        advance_generation(m);
-}
-
-/* A new process of `slot` ended before it was ready. What still runs is kept: an
- * application that cannot start must not take the whole service down. */
-static void fail_roll(struct master *m, const struct slot *slot)
-{
-    if (m->roll == ROLL_SLOTS && m->roll_replaced && m->slots[m->roll_at] == slot) {
-        log_error(NULL, "worker %u does not start; the others are not replaced",
-                  slot->number);
-        m->roll = ROLL_NONE;
-    } else if (m->roll == ROLL_GENERATION && slot->generation == m->generation) {
-        log_error(NULL, "generation %u does not start; the one before stays",
-                  m->generation);
-        for (uint32_t i = 0; i < m->slot_count; i++) {
-            if (m->slots[i]->generation == m->generation) {
-                slot_retire(m->slots[i]);
-                slot_kill(m->slots[i]);
-                slot_stop(m->slots[i], 0);
-            }
-        }
-        m->roll = ROLL_NONE;
-    }
+        roll_fail(m, slot);
 }
 
 /* ---- stopping ---- */
@@ -568,7 +468,7 @@ static void stop_all(struct master *m, int exit_code)
     m->exit_code = exit_code;
     for (uint32_t i = 0; i < m->slot_count; i++) {
         slot_retire(m->slots[i]);
-        registrar_stop(m->registrar, m->slots[i], kill_time(m));
+        registrar_stop(m->registrar, m->slots[i], master_kill_time(m));
     }
 }
 

@@ -18,13 +18,17 @@ enum {
         4 /* the worker asks to be replaced (max-requests, max-memory, stuck) */
 };
 
+/* What a worker writes to ready_fd, a byte each. */
+enum { WORD_IMPORTED = 'i', WORD_READY = 'r' };
+
 /* What one worker process is told. Strings live as long as the process. */
 struct worker_options {
     const struct app_options *app;
     uint32_t number;      /* from 0 */
     uint32_t generation;  /* from 1 */
     const char *endpoint; /* {n} and {g} replaced */
-    int ready_fd;         /* write one byte when bound and imported, then close */
+    int ready_fd;         /* worker_await_turn, worker_say_ready */
+    int go_fd;            /* eventfd; -1: the endpoint is free */
     struct keys *keys;    /* borrowed; NULL: none */
     int reread_fd;        /* readable: read them again */
 };
@@ -45,6 +49,13 @@ struct master_hooks {
      * service manager may tell the whole group while the master forwards it. */
     int (*work)(const struct worker_options *options);
 };
+
+/* For work(), when the application is imported, and before the endpoint is opened:
+ * returns when it is free, which may take as long as the requests of the process before
+ * this one. Without the interpreter's lock. */
+void worker_await_turn(const struct worker_options *options);
+/* The endpoint is open. Closes ready_fd. */
+void worker_say_ready(const struct worker_options *options);
 
 /* Runs until told to stop; returns the exit code of the program. Goes to --chdir
  * itself, once, before preload (a relative --chdir must not be followed twice); --env

@@ -6,9 +6,11 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "appserver/endpoint.h"
+#include "appserver/master.h"
 #include "protocol/base/clock.h"
 #include "protocol/base/log.h"
 #include "protocol/base/mem.h"
@@ -45,6 +47,7 @@ struct slot *slot_new(const char *bind, uint32_t number, uint32_t generation)
     slot->generation = generation;
     slot->endpoint = endpoint;
     slot->ready_fd = -1;
+    slot->next = (struct understudy){.ready_fd = -1, .go_fd = -1};
     slot->reread_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return slot;
 }
@@ -56,6 +59,7 @@ void slot_free(struct slot **slot_p)
         return;
     CHECK_OBJ(slot, SLOT_MAGIC);
     ASSERT(slot->pid == 0);
+    slot_drop_next(slot);
     remove_socket(slot);
     close_fd(&slot->reread_fd);
     slot->magic = 0;
@@ -72,22 +76,77 @@ void slot_started(struct slot *slot, pid_t pid, int ready_fd)
     set_state(slot, SLOT_STARTING);
 }
 
+/* What a worker says; '\0': it is ending, waitpid tells how. */
+static char read_word(int fd)
+{
+    char byte = '\0';
+    ssize_t got;
+    do {
+        got = read(fd, &byte, 1);
+    } while (got < 0 && errno == EINTR);
+    return got == 1 ? byte : '\0';
+}
+
 bool slot_read_ready(struct slot *slot)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
-    char byte;
-    ssize_t got;
-    do {
-        got = read(slot->ready_fd, &byte, 1);
-    } while (got < 0 && errno == EINTR);
-    /* Closed without a word: the process is ending, waitpid tells how. */
+    char word = read_word(slot->ready_fd);
+    if (word == WORD_IMPORTED) /* its turn came before it said so */
+        return false;
     close_fd(&slot->ready_fd);
-    if (got != 1 || slot->state != SLOT_STARTING)
+    if (word != WORD_READY || slot->state != SLOT_STARTING)
         return false;
     slot->was_ready = true;
     remember_socket(slot);
     set_state(slot, SLOT_READY);
     return true;
+}
+
+void slot_prepare(struct slot *slot, pid_t pid, int ready_fd, int go_fd)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    ASSERT(slot->next.pid == 0);
+    slot->next = (struct understudy){.pid = pid, .ready_fd = ready_fd, .go_fd = go_fd};
+}
+
+void slot_read_next(struct slot *slot)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    if (read_word(slot->next.ready_fd) == WORD_IMPORTED)
+        slot->next.is_imported = true;
+    else
+        close_fd(&slot->next.ready_fd);
+}
+
+void slot_next_ended(struct slot *slot)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    close_fd(&slot->next.ready_fd);
+    close_fd(&slot->next.go_fd);
+    slot->next.pid = 0;
+    slot->next.is_imported = false;
+}
+
+void slot_drop_next(struct slot *slot)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    int status;
+    if (slot->next.pid == 0)
+        return;
+    (void)kill(slot->next.pid, SIGKILL);
+    while (waitpid(slot->next.pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    slot_next_ended(slot);
+}
+
+/* It takes the place. */
+static void promote(struct slot *slot)
+{
+    struct understudy next = slot->next;
+    slot->next = (struct understudy){.ready_fd = -1, .go_fd = -1};
+    (void)eventfd_write(next.go_fd, 1);
+    close_fd(&next.go_fd);
+    slot_started(slot, next.pid, next.ready_fd);
 }
 
 uint32_t slots_ready(struct slot *const *slots, uint32_t count)
@@ -106,6 +165,8 @@ void slot_ended(struct slot *slot, uint64_t delay_us)
     close_fd(&slot->ready_fd);
     slot->start_at_us = clock_now_us() + delay_us;
     set_state(slot, slot->retired ? SLOT_DONE : SLOT_WAITING);
+    if (!slot->retired && slot->next.pid != 0)
+        promote(slot);
 }
 
 void slot_stop(struct slot *slot, uint64_t kill_at_us)
@@ -149,6 +210,7 @@ void slot_retire(struct slot *slot)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
     slot->retired = true;
+    slot_drop_next(slot);
 }
 
 static void set_state(struct slot *slot, enum slot_state state)

@@ -25,6 +25,15 @@ enum slot_state {
     SLOT_DONE,     /* no process, none to come */
 };
 
+/* The process that will fill the place next: it imports the application while the one
+ * before it still serves, and opens the endpoint when that one has ended. */
+struct understudy {
+    pid_t pid;        /* 0: none */
+    int ready_fd;     /* -1: none */
+    int go_fd;        /* eventfd: it may open the endpoint; -1: none */
+    bool is_imported; /* it waits for that */
+};
+
 struct slot {
     uint32_t magic;
     uint32_t number, generation;
@@ -39,6 +48,7 @@ struct slot {
     uint64_t started_us;  /* of the last process */
     uint64_t kill_at_us;  /* STOPPING */
     uint64_t leave_until_us, leave_kill_at_us; /* registrar_stop; 0: it does not */
+    struct understudy next;
     struct backoff backoff;
     uint64_t socket_device, socket_inode; /* of the endpoint's file, once ready */
 };
@@ -54,17 +64,28 @@ void slot_free(struct slot **slot_p);
 void slot_started(struct slot *slot, pid_t pid, int ready_fd);
 /* ready_fd is readable. True: the process is ready now. */
 MUST_CHECK bool slot_read_ready(struct slot *slot);
+
+/* The master forked `pid` to be the next one here, as long as there is none; both
+ * descriptors are taken. */
+void slot_prepare(struct slot *slot, pid_t pid, int ready_fd, int go_fd);
+/* next.ready_fd is readable. */
+void slot_read_next(struct slot *slot);
+/* The next one was reaped. */
+void slot_next_ended(struct slot *slot);
+/* Kills the next one, and waits for its end. */
+void slot_drop_next(struct slot *slot);
 /* How many of them are ready. */
 uint32_t slots_ready(struct slot *const *slots, uint32_t count);
-/* The process was reaped: closes what belonged to it. DONE when retired, else WAITING
- * with `delay_us` from now. */
+/* The process was reaped: closes what belonged to it. DONE when retired; STARTING when
+ * there is a next one, which may open the endpoint now; else WAITING with `delay_us`
+ * from now. */
 void slot_ended(struct slot *slot, uint64_t delay_us);
 
 /* SIGTERM now, SIGKILL at `kill_at_us`; a process that serves nothing yet gets SIGKILL
  * at once; a waiting slot is due at once, or DONE when retired. */
 void slot_stop(struct slot *slot, uint64_t kill_at_us);
 void slot_kill(struct slot *slot);
-/* The process is not replaced when it ends. */
+/* The process is not replaced when it ends; a next one is dropped. */
 void slot_retire(struct slot *slot);
 
 #endif

@@ -37,6 +37,7 @@ struct process {
 static bool prepare(struct process *p, PyObject *app, bool is_legacy);
 static bool start_lifespan(struct process *p);
 static bool serve(struct process *p, const struct worker_options *o);
+static void await_turn(const struct worker_options *o);
 static enum err make_core(struct process *p, const struct worker_options *o);
 static bool start_warden(struct process *p);
 static void *watch_over(void *arg);
@@ -58,6 +59,7 @@ int asgi_run(const struct worker_options *options, PyObject *app, bool is_legacy
         failure_print();
         return EXIT_IMPORT;
     }
+    await_turn(options);
     if (!start_lifespan(p))
         return EXIT_IMPORT;
     warden_take_sigterm();
@@ -96,6 +98,13 @@ static bool prepare(struct process *p, PyObject *app, bool is_legacy)
     return p->server != NULL;
 }
 
+/* Before the lifespan begins: the loop would stand still meanwhile. */
+static void await_turn(const struct worker_options *o)
+{
+    GIL_YIELD;
+    worker_await_turn(o);
+}
+
 /* False: it was said why. */
 static bool start_lifespan(struct process *p)
 {
@@ -116,8 +125,7 @@ static bool serve(struct process *p, const struct worker_options *o)
         (void)failure_report(NULL, "watching the link");
         return false;
     }
-    (void)!write(o->ready_fd, "r", 1);
-    (void)close(o->ready_fd);
+    worker_say_ready(o);
     return true;
 }
 

@@ -96,6 +96,7 @@ make_core(const struct worker_options *o, struct crew *crew, struct core **ret_c
     };
 
     GIL_YIELD;
+    worker_await_turn(o);
     enum err e = core_new(&options, &events, ret_core);
     if (e != ERR_NONE)
         log_error(NULL, "cannot serve at %s: %s", o->endpoint,
@@ -112,7 +113,6 @@ static bool begin(const struct worker_options *o, struct crew *crew, struct core
         core_drain(core);
         return false;
     }
-    (void)!write(o->ready_fd, "r", 1);
-    (void)close(o->ready_fd);
+    worker_say_ready(o);
     return true;
 }

@@ -87,6 +87,7 @@ TESTED_BY = {
     r".*/main\.c": "tests/integration",
     r"appserver/(interp|wsgi|asgi)/.*": "tests/integration",
     r"appserver/child\.c": "tests/unit/appserver/test_master.c",
+    r"appserver/roll\.c": "tests/unit/appserver/test_master_roll.c",
     r"(appserver|proxy)/identity\.c": "tests/integration/test_keys.py",
     r"appserver/core/(inbox|reader|watch)\.c": "tests/unit/appserver/core",
     r"deploy/banyan/(admin|talk)\.c": "tests/integration/test_admin.py",

@@ -66,8 +66,7 @@ static void say_ready(const struct worker_options *o)
         int fd = open(path, O_CREAT | O_RDWR, 0600);
         (void)close(fd);
     }
-    (void)!write(o->ready_fd, "r", 1);
-    (void)close(o->ready_fd);
+    worker_say_ready(o);
 }
 
 static int wait_for_term(void)
@@ -86,6 +85,7 @@ static int serve(const struct worker_options *o)
     atomic_fetch_add(&current->shared->starts[o->number], 1);
     if (broken != 0)
         return EXIT_IMPORT;
+    worker_await_turn(o);
     say_ready(o);
     return wait_for_term();
 }

@@ -26,19 +26,91 @@ static void sighup_replaces_the_workers_in_their_order(void **state)
 static void a_roll_stops_at_a_worker_that_does_not_start(void **state)
 {
     struct fixture *f = *state;
+    int old[WORKERS];
     start(f);
-    for (int i = 0; i < WORKERS; i++)
-        (void)next_ready(f);
+    for (int i = 0; i < WORKERS; i++) {
+        struct ready r = next_ready(f);
+        old[r.number] = r.pid;
+    }
     atomic_store(&f->shared->broken, 1);
     (void)kill(f->master, SIGHUP);
-    while (atomic_load(&f->shared->starts[0]) < 3)
+    while (atomic_load(&f->shared->starts[0]) < 2)
         (void)sched_yield();
-    assert_int_equal(atomic_load(&f->shared->starts[1]), 1);
-    assert_int_equal(atomic_load(&f->shared->starts[2]), 1);
     atomic_store(&f->shared->broken, 0);
-    assert_int_equal(next_ready(f).number, 0);
+    (void)kill(f->master, SIGHUP); /* in time or not, this one works */
+    for (int i = 0; i < WORKERS; i++)
+        assert_int_not_equal(next_ready(f).pid, old[i]);
+    assert_int_equal(atomic_load(&f->shared->starts[0]), 3);
+    assert_int_equal(atomic_load(&f->shared->starts[1]), 2);
     (void)kill(f->master, SIGTERM);
     assert_int_equal(exit_code(f), 0);
+}
+
+/* Imports only while the test lets it. */
+static int serve_slowly(const struct worker_options *o)
+{
+    atomic_fetch_add(&current->shared->starts[o->number], 1);
+    while (atomic_load(&current->shared->broken) != 0)
+        (void)usleep(1000);
+    worker_await_turn(o);
+    say_ready(o);
+    return wait_for_term();
+}
+
+static void the_old_one_serves_until_the_next_has_imported(void **state)
+{
+    struct fixture *f = *state;
+    f->options.processes = 1;
+    f->hooks.work = serve_slowly;
+    start(f);
+    struct ready old = next_ready(f);
+    atomic_store(&f->shared->broken, 1);
+    (void)kill(f->master, SIGHUP);
+    while (atomic_load(&f->shared->starts[0]) < 2)
+        (void)sched_yield();
+    assert_int_equal(kill(old.pid, 0), 0);
+    assert_true(file_exists(old.endpoint));
+    atomic_store(&f->shared->broken, 0);
+    assert_int_not_equal(next_ready(f).pid, old.pid);
+    assert_int_equal(kill(old.pid, 0), -1);
+    (void)kill(f->master, SIGTERM);
+    assert_int_equal(exit_code(f), 0);
+}
+
+static void one_that_dies_meanwhile_has_its_next_already(void **state)
+{
+    struct fixture *f = *state;
+    f->options.processes = 1;
+    f->hooks.work = serve_slowly;
+    start(f);
+    struct ready old = next_ready(f);
+    atomic_store(&f->shared->broken, 1);
+    (void)kill(f->master, SIGHUP);
+    while (atomic_load(&f->shared->starts[0]) < 2)
+        (void)sched_yield();
+    (void)kill(old.pid, SIGKILL);
+    while (kill(old.pid, 0) == 0)
+        (void)sched_yield();
+    atomic_store(&f->shared->broken, 0);
+    assert_int_not_equal(next_ready(f).pid, old.pid);
+    assert_int_equal(atomic_load(&f->shared->starts[0]), 2);
+    (void)kill(f->master, SIGTERM);
+    assert_int_equal(exit_code(f), 0);
+}
+
+static void a_stop_takes_the_next_along(void **state)
+{
+    struct fixture *f = *state;
+    f->options.processes = 1;
+    f->hooks.work = serve_slowly;
+    start(f);
+    (void)next_ready(f);
+    atomic_store(&f->shared->broken, 1);
+    (void)kill(f->master, SIGHUP);
+    while (atomic_load(&f->shared->starts[0]) < 2)
+        (void)sched_yield();
+    (void)kill(f->master, SIGTERM);
+    assert_int_equal(exit_code(f), 0); /* which waits for all of them */
 }
 
 static void a_new_generation_has_endpoints_of_its_own(void **state)
@@ -90,6 +162,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(sighup_replaces_the_workers_in_their_order),
         TEST(a_roll_stops_at_a_worker_that_does_not_start),
+        TEST(the_old_one_serves_until_the_next_has_imported),
+        TEST(one_that_dies_meanwhile_has_its_next_already),
+        TEST(a_stop_takes_the_next_along),
         TEST(a_new_generation_has_endpoints_of_its_own),
         TEST(a_generation_that_does_not_start_leaves_the_old_one),
     };

@@ -137,6 +137,7 @@ static void an_authorized_key_is_let_in_and_named(void **state)
     char endpoint[ENDPOINT_BYTES];
     fresh_endpoint("tcp", endpoint);
     own(link) struct link *app = bind_secure(endpoint, ZAP_APP);
+    assert_non_null(app);
     own(link) struct link *proxy = connect_secure(endpoint, &edge, server.public_key);
     (void)await(proxy, LINK_UP);
     greet(proxy);
@@ -158,6 +159,7 @@ static void the_longest_message_passes(void **state)
     char endpoint[ENDPOINT_BYTES];
     fresh_endpoint("tcp", endpoint);
     own(link) struct link *app = bind_secure(endpoint, ZAP_APP);
+    assert_non_null(app);
     own(link) struct link *proxy = connect_secure(endpoint, &edge, server.public_key);
     (void)await(proxy, LINK_UP);
     greet(proxy);
@@ -180,6 +182,7 @@ static void an_unknown_key_is_refused_with_its_address(void **state)
     char endpoint[ENDPOINT_BYTES];
     fresh_endpoint("tcp", endpoint);
     own(link) struct link *app = bind_secure(endpoint, ZAP_APP);
+    assert_non_null(app);
     own(link) struct link *proxy =
         connect_secure(endpoint, &stranger, server.public_key);
     (void)await_refusal(proxy, REFUSAL_DENIED);
@@ -213,6 +216,7 @@ static void a_role_is_good_for_its_door_only(void **state)
         char endpoint[ENDPOINT_BYTES];
         fresh_endpoint("tcp", endpoint);
         own(link) struct link *bound = bind_secure(endpoint, cases[i].domain);
+        assert_non_null(bound);
         own(link) struct link *l =
             connect_secure(endpoint, cases[i].pair, server.public_key);
         (void)await_refusal(l, REFUSAL_DENIED);
@@ -227,6 +231,7 @@ static void another_servers_key_does_not_do(void **state)
     char endpoint[ENDPOINT_BYTES];
     fresh_endpoint("tcp", endpoint);
     own(link) struct link *app = bind_secure(endpoint, ZAP_APP);
+    assert_non_null(app);
     own(link) struct link *proxy = connect_secure(endpoint, &edge, ada.public_key);
     (void)await_refusal(proxy, REFUSAL_BROKEN);
     (void)await_refusal(app, REFUSAL_KEY);
@@ -239,6 +244,7 @@ static void plain_and_secure_do_not_meet(void **state)
     fresh_endpoint("tcp", endpoint);
     fresh_endpoint("tcp", plain);
     own(link) struct link *app = bind_secure(endpoint, ZAP_APP);
+    assert_non_null(app);
     own(link) struct link *proxy = connect_link(endpoint);
     (void)await_refusal(proxy, REFUSAL_MECHANISM);
     (void)await_refusal(app, REFUSAL_MECHANISM);
@@ -268,6 +274,7 @@ static void who_comes_without_keys_is_named(void **state)
     char endpoint[ENDPOINT_BYTES];
     (void)snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", port);
     own(link) struct link *app = bind_secure(endpoint, ZAP_APP);
+    assert_non_null(app);
     int fd = connect_tcp(port);
     (void)await(app, LINK_UP);
     assert_int_equal(write(fd, greeting, sizeof greeting), sizeof greeting);
@@ -288,6 +295,7 @@ static void a_removed_key_loses_its_connection(void **state)
     assert_true(keys_reload(keys, &report));
     buf_fini(&report);
     own(link) struct link *app = bind_secure(endpoint, ZAP_APP);
+    assert_non_null(app);
     own(link) struct link *stays = connect_secure(endpoint, &edge, server.public_key);
     own(link) struct link *goes =
         connect_secure(endpoint, &stranger, server.public_key);
@@ -318,6 +326,7 @@ static void a_bad_list_is_told_and_not_followed(void **state)
     char endpoint[ENDPOINT_BYTES];
     fresh_endpoint("tcp", endpoint);
     own(link) struct link *app = bind_secure(endpoint, ZAP_APP);
+    assert_non_null(app);
     write_text("list", "nonsense\n", 0644);
     assert_int_equal(eventfd_write(reread_fd, 1), 0);
     await_said("reread 1 ");
@@ -333,6 +342,7 @@ static void a_half_open_handshake_ends(void **state)
     char endpoint[ENDPOINT_BYTES];
     (void)snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", port);
     own(link) struct link *app = bind_secure(endpoint, ZAP_APP);
+    assert_non_null(app);
     int fd = connect_tcp(port);
     /* Others are not kept waiting by it. */
     own(link) struct link *proxy = connect_secure(endpoint, &edge, server.public_key);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ * What master.c and roll.c share. */
+#ifndef APPSERVER_MASTER_PRIV_H
+#define APPSERVER_MASTER_PRIV_H
+
+#include <signal.h>
+
+#include "appserver/master.h"
+#include "appserver/registrar.h"
+#include "appserver/slot.h"
+#include "protocol/base/service.h"
+
+/* How SIGHUP brings in new processes. */
+enum roll {
+    ROLL_NONE,
+    ROLL_SLOTS,      /* one slot after the other, on its own endpoint */
+    ROLL_GENERATION, /* all anew beside the old ones, which then leave */
+};
+
+struct master {
+    const struct app_options *options;
+    const struct master_hooks *hooks;
+    struct registrar *registrar; /* NULL: none */
+    struct slot **slots;         /* owned; of one generation, while rolling of two */
+    uint32_t slot_count;
+    uint32_t generation;
+    struct keys *keys; /* NULL: none */
+    int signal_fd;
+    int report_fd; /* --ready-fd; -1: none */
+    sigset_t signals, old_signals;
+    struct service service;
+    bool stopping;
+    int exit_code;
+    enum roll roll;
+    uint32_t roll_at;   /* ROLL_SLOTS: the slot being replaced */
+    pid_t roll_pid;     /* its old process, once it has a next one; 0: not yet */
+    bool roll_replaced; /* its old process is gone */
+    bool roll_again;    /* SIGHUP came while rolling */
+};
+
+/* ---- master.c ---- */
+/* False: a mistake in them, which was said; those of before are in force. */
+MUST_CHECK bool master_reread_keys(struct master *m);
+/* Waiting slots, due at once. False: it was said why. */
+MUST_CHECK bool master_add_generation(struct master *m);
+/* The slot gets a next process. False: it was said why. */
+MUST_CHECK bool master_start_next(struct master *m, struct slot *slot);
+
+/* ---- roll.c ---- */
+/* SIGHUP. */
+void roll_begin(struct master *m);
+/* In each turn of the loop. */
+void roll_advance(struct master *m);
+/* A process of the slot ended before it was ready. */
+void roll_fail(struct master *m, const struct slot *slot);
+/* The one that was to be the slot's next was reaped. */
+void roll_next_ended(struct master *m, struct slot *slot, int status);
+/* When a process that is told to stop now is killed. */
+uint64_t master_kill_time(const struct master *m);
+
+#endif
