@@ -321,6 +321,10 @@ void backend_lose(struct backend *b, enum err err, const char *why)
         b->backoff_us = BACKEND_FIRST_BACKOFF_US;
         b->fault_logged = false;
     }
+    /* Its successor may be there already; one that says so as soon as it is up may do
+     * that for a while. */
+    bool took_leave = err == ERR_SHUTTING_DOWN && b->up_since_us != 0 &&
+                      now_us - b->up_since_us > BACKEND_RECONNECT_US;
     b->up_since_us = 0;
     log_down(b, err, why);
     if (is_breach) {
@@ -333,7 +337,9 @@ void backend_lose(struct backend *b, enum err err, const char *why)
 
     /* The link stays until it is opened again: closing it would drop the BYE. */
     waker_free(&b->waker);
-    b->reopen_us = now_us + b->backoff_us;
+    b->reopen_us = took_leave ? 0 : now_us + b->backoff_us;
+    if (took_leave)
+        backend_touch(b);
     if (!is_no_fault)
         b->backoff_us *= 2;
     if (b->backoff_us > BACKEND_LAST_BACKOFF_US)
@@ -417,6 +423,12 @@ static void settle(struct backend *b, enum ending ending, enum err err)
         pool_fail(pool, NODE_OF(n, struct ticket, node), told, SLICE(""));
 }
 
+void backend_open_due(struct backend *b, uint64_t now_us)
+{
+    if (b->state == BACKEND_CLOSED && b->reopen_us <= now_us)
+        open_link(b);
+}
+
 void backend_tick(struct backend *b, uint64_t now_us)
 {
     CHECK_OBJ(b, BACKEND_MAGIC);
@@ -427,8 +439,7 @@ void backend_tick(struct backend *b, uint64_t now_us)
         b->returns = 0;
         backend_update_load(b);
     }
-    if (b->state == BACKEND_CLOSED && b->reopen_us <= now_us)
-        open_link(b);
+    backend_open_due(b, now_us);
     if (b->state == BACKEND_CONNECTING && b->reopen_us != 0 && b->reopen_us <= now_us)
         backend_reopen(b, 0);
     health_tick(b, now_us);

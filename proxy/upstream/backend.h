@@ -62,7 +62,8 @@ void backend_free(struct backend **backend_p);
 void backend_set(struct backend *b, const struct backend_settings *settings);
 /* What runs there fails with `err`; the app server is told to stop it. */
 void backend_abort_all(struct backend *b, enum err err);
-/* Ends the connection, settles what runs there, and opens it again after the back-off.
+/* Ends the connection, settles what runs there, and opens it again after the back-off;
+ * in this turn when it took its leave (ERR_SHUTTING_DOWN) after a second or more.
  * `why` may be empty; a breach of the protocol is told to the peer. Allowed while one
  * of the backend's messages is read. */
 void backend_lose(struct backend *b, enum err err, const char *why);
@@ -73,6 +74,9 @@ void backend_send_request(struct backend *b, struct ticket *t, uint64_t now_us);
 void backend_flush(struct backend *b);
 /* After the last flush of a turn. True: there is input already. */
 bool backend_recheck(struct backend *b);
+
+/* Likewise: opens a link when its time has come. */
+void backend_open_due(struct backend *b, uint64_t now_us);
 
 /* About every 100 ms: silence, back-off, a blocked link. */
 void backend_tick(struct backend *b, uint64_t now_us);

@@ -525,6 +525,7 @@ bool pool_turn(struct pool *pool, uint64_t now_us)
          n = list_pop_front(&pool->touched)) {
         struct backend *b = backend_of_turn_node(n);
         backend_flush(b);
+        backend_open_due(b, now_us);
         if (backend_recheck(b))
             has_input = true;
     }

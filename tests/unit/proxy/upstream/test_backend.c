@@ -224,6 +224,20 @@ static void after_drain_nothing_new_comes_and_what_runs_ends(void **state)
     end(&f, &a);
 }
 
+static void a_successor_of_one_that_took_its_leave_is_asked_at_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct asker a;
+    struct app *app = begin(&f, &a, "GET");
+    app_respond(app, app->seen[0].stream, "x");
+    UNTIL(&f, strcmp(a.heard, "sent head 200 x done") == 0);
+    fixture_pass(&f, 2 * SECOND_US);
+    APP_SAY(app, frame_pack_bye, app->epoch, SLICE("SHUTTING_DOWN"));
+    UNTIL(&f, app->hellos == 2); /* no time passes */
+    end(&f, &a);
+}
+
 static void a_window_of_zero_stops_requests_until_it_opens(void **state)
 {
     (void)state;
@@ -365,6 +379,7 @@ int main(void)
         cmocka_unit_test(frames_of_an_old_epoch_are_dropped),
         cmocka_unit_test(an_answer_to_a_stream_of_an_earlier_link_is_dropped),
         cmocka_unit_test(after_drain_nothing_new_comes_and_what_runs_ends),
+        cmocka_unit_test(a_successor_of_one_that_took_its_leave_is_asked_at_once),
         cmocka_unit_test(a_window_of_zero_stops_requests_until_it_opens),
         cmocka_unit_test(it_works_within_one_process_too),
         cmocka_unit_test(the_pause_grows_with_every_bad_connection),
