@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,17 +26,20 @@ enum { PREDECESSOR_MAGIC = 0x93edece5, ADOPTION_US = 10 * 1000, EXIT_ABANDONED =
 struct predecessor {
     uint32_t magic;
     int line, its_stderr;
+    int parent_fd; /* pidfd; -1: none */
     pid_t pid;
     struct buf state;
     const struct predecessor_events *events;
     void *owner;
-    struct event *line_event, *adoption;
+    struct event *line_event, *adoption, *parent_event;
     struct parent parent; /* to be */
     bool is_serving;
 };
 
 static void on_line(evutil_socket_t fd, short what, void *arg);
 static void on_adoption(evutil_socket_t fd, short what, void *arg);
+static void on_parent_end(evutil_socket_t fd, short what, void *arg);
+static void watch_parent(struct predecessor *p);
 
 struct parent parent_of_this_process(void)
 {
@@ -64,6 +68,7 @@ struct predecessor *predecessor_new(struct inherited *inherited)
     p->line = line;
     p->its_stderr = inherited_take(inherited, PREDECESSOR_STDERR);
     p->pid = getppid();
+    p->parent_fd = -1;
     buf_init(&p->state, 0);
     read_state(p, inherited_take(inherited, PREDECESSOR_STATE));
     return p;
@@ -79,6 +84,10 @@ void predecessor_free(struct predecessor **predecessor_p)
         event_free(p->line_event);
     if (p->adoption != NULL)
         event_free(p->adoption);
+    if (p->parent_event != NULL)
+        event_free(p->parent_event);
+    if (p->parent_fd >= 0)
+        (void)close(p->parent_fd);
     (void)close(p->line);
     if (p->its_stderr >= 0)
         (void)close(p->its_stderr);
@@ -185,7 +194,26 @@ static void on_adoption(evutil_socket_t fd, short what, void *arg)
     }
     if (getppid() == p->parent.pid && process_die_with(p->parent.pid, p->parent.signal))
         return;
-    /* It is no reaper of orphans, or it has ended. */
-    if (kill(p->parent.pid, 0) != 0 && errno == ESRCH)
+    watch_parent(p);
+}
+
+/* It is no reaper of orphans, or it has ended, and may be a zombie. */
+static void watch_parent(struct predecessor *p)
+{
+    p->parent_fd = pidfd_open(p->parent.pid, 0);
+    if (p->parent_fd < 0 && errno == ESRCH)
         p->events->orphaned(p->owner, p->parent.signal);
+    if (p->parent_fd < 0)
+        return;
+    p->parent_event =
+        event_new(event_get_base(p->adoption), p->parent_fd, EV_READ, on_parent_end, p);
+    ASSERT(p->parent_event != NULL && event_add(p->parent_event, NULL) == 0);
+}
+
+static void on_parent_end(evutil_socket_t fd, short what, void *arg)
+{
+    struct predecessor *p = CAST_OBJ(arg, struct predecessor, PREDECESSOR_MAGIC);
+    (void)fd;
+    (void)what;
+    p->events->orphaned(p->owner, p->parent.signal);
 }

@@ -309,3 +309,27 @@ def test_serve_forgets_a_replaced_proxy_that_another_one_reaps(start, manager):
         assert kept.response("GET").body == b"x"
     site.signal(signal.SIGTERM)
     assert site.wait() == 0
+
+
+def is_gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_all_proxies_die_with_serve_while_a_replaced_one_is_there(start, manager):
+    site, address = serve(start, manager)
+    manager.until(lambda s: "READY" in s)
+    (first,) = named(site.pid, "banyan-proxy")
+    with Connection(address) as kept:
+        kept.request("GET", "/slow?4")  # keeps the first one from ending
+        with Connection(address) as c:
+            assert c.ask("GET", "/").status == 200
+        site.signal(signal.SIGUSR2)
+        site.wait_log(f"in place of pid {first}")
+        (second,) = named(first, "banyan-proxy")
+        site.signal(signal.SIGKILL)  # a zombie until this test reaps it
+        until(lambda: is_gone(first), "the end of the replaced proxy")
+        until(lambda: is_gone(second), "the end of the proxy")
