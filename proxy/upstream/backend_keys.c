@@ -19,6 +19,9 @@ enum {
     LAST_ROUND_US = 1000 * 1000,
 };
 
+#define SAID(refusal) (1U << (refusal))
+#define SAID_NO_KEY (1U << 31)
+
 static bool pick_key(struct backend *b, struct keys *keys);
 static void say_refusal(struct backend *b, enum link_refusal refusal);
 static void renew(struct backend *b);
@@ -39,11 +42,11 @@ enum err backend_connect(struct backend *b)
                             b->pool->options.insecure ? LINK_INSECURE : LINK_LOCAL_ONLY,
                             &b->link);
     if (!pick_key(b, keys)) {
-        if (!b->refusal_is_said && !b->pool->options.is_quiet)
+        if ((b->refusals_said & SAID_NO_KEY) == 0 && !b->pool->options.is_quiet)
             log_error(&b->log,
                       "no connection to %s: --authorized-keys has no line `app KEY`%s",
                       b->endpoint, b->settings.key[0] == '\0' ? "" : " with its key");
-        b->refusal_is_said = true;
+        b->refusals_said |= SAID_NO_KEY;
         return ERR_LINK_DOWN;
     }
     struct key_pair own;
@@ -106,12 +109,13 @@ void backend_on_refused(struct backend *b, enum link_refusal refusal)
     backend_reopen(b, b->round_us);
 }
 
-/* Once until it is up, at the latest. */
+/* Each once until it is up: what is known better later is said, too. */
 static void say_refusal(struct backend *b, enum link_refusal refusal)
 {
     bool is_secure = b->server_key[0] != '\0';
     enum log_level level =
-        b->pool->options.is_quiet || b->refusal_is_said ? LOG_DEBUG : LOG_WARN;
+        b->pool->options.is_quiet || (b->refusals_said & SAID(refusal)) != 0 ? LOG_DEBUG
+                                                                             : LOG_WARN;
     if (refusal == REFUSAL_DENIED)
         log_write(level, &b->log,
                   "%s does not let this proxy in: add the line `proxy %s` to its "
@@ -137,14 +141,14 @@ static void say_refusal(struct backend *b, enum link_refusal refusal)
                   "%s ends each handshake: perhaps it demands keys (--key, "
                   "--authorized-keys)",
                   b->endpoint);
-    b->refusal_is_said = true;
+    b->refusals_said |= SAID(refusal);
 }
 
 void backend_keys_good(struct backend *b)
 {
     b->keys_tried = 0;
     b->round_us = 0;
-    b->refusal_is_said = false;
+    b->refusals_said = 0;
 }
 
 /* ---- other keys ---- */

@@ -68,8 +68,8 @@ struct backend {
     char own_key[KEY_TEXT], server_key[KEY_TEXT]; /* the link's; empty: none */
     size_t key_index; /* of the authorized app keys, the one that is tried */
     size_t keys_tried;
-    uint64_t round_us; /* the last wait between two rounds of all */
-    bool refusal_is_said;
+    uint64_t round_us;         /* the last wait between two rounds of all */
+    unsigned refusals_said;    /* SAID bits */
     struct backend *successor; /* owned; NULL: none */
 
     /* what its HELLO said */
