@@ -57,7 +57,8 @@ struct control {
     bool predecessor_is_waiting;     /* for us to serve */
     /* control_service.c */
     struct event *watchdog;
-    bool is_looking; /* how many app servers are up */
+    bool is_looking;      /* how many app servers are up */
+    bool must_look_again; /* something came meanwhile */
     struct edge_thread edges[CONTROL_MAX_EDGES];
 };
 

@@ -98,10 +98,13 @@ void control_service_stopping(struct control *c)
 
 void control_service_look(struct control *c)
 {
-    if (is_ours_to_say(c) && c->is_announced && !c->is_stopping && !c->is_looking) {
-        c->is_looking = true;
-        admin_look_at_backends(c->admin);
-    }
+    if (!is_ours_to_say(c) || !c->is_announced || c->is_stopping)
+        return;
+    c->must_look_again = c->is_looking;
+    if (c->is_looking)
+        return;
+    c->is_looking = true;
+    admin_look_at_backends(c->admin);
 }
 
 void control_service_backends(void *owner, uint32_t up, uint32_t wanted)
@@ -110,4 +113,6 @@ void control_service_backends(void *owner, uint32_t up, uint32_t wanted)
     c->is_looking = false;
     if (is_ours_to_say(c) && !c->is_stopping)
         notify_say("STATUS=serving, app servers up: %u of %u", up, wanted);
+    if (c->must_look_again)
+        control_service_look(c);
 }
