@@ -159,7 +159,12 @@ static void check_hop(const struct request_head *head,
     check_inside(client.id, input);
     ASSERT(client.is_trusted ||
            (client.client_addr.ptr == peer.addr.ptr && client.id.len == 0));
-    hop_headers(head, rules, &peer, &client, client.id, &packed);
+    const struct hop_own own = {
+        .id = client.id,
+        .cookie = client.is_trusted ? SLICE("") : SLICE("stick"),
+        .start_us = 1795278265824243,
+    };
+    hop_headers(head, rules, &peer, &client, &own, &packed);
     check_packed(buf_slice(&packed));
     buf_fini(&packed);
 }
