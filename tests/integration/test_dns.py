@@ -191,27 +191,6 @@ def test_members_outlive_a_name_server_and_the_proxy(cluster, start):
     c.until_members(1, 2)
 
 
-def test_a_process_that_was_replaced_writes_no_state(cluster, start):
-    """It still looks names up, for what runs there."""
-    state = start.folder / "state"
-    c = cluster("--state-file", state)
-    for n in (1, 2):
-        c.app_at(n)
-    c.set_names(1)
-    c.done("add", "app", c.endpoint)
-    with Connection(c.address) as slow:
-        slow.request("GET", "/slow?s=5")
-        until(lambda: c.members()[1]["in_flight"] == 1, "it runs")
-        c.done("upgrade")
-        c.done("maint", f"app-{c.net}.1")
-        for names in ((1, 2), (1,)) * 3:
-            c.set_names(*names)
-            until(lambda names=names: set(c.members()) == set(names), "the new one knows")
-            c.asked()
-            assert "state=maint" in state.read_text()
-        assert slow.response().status == 200
-
-
 def test_names_in_a_file(cluster, start):
     c = cluster()
     c.app_at(1)
