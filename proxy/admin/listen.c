@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The sockets of --control, of mode 0600, and of --metrics: opened at the start,
  * changed at a reload. Who connects is server.c's or metrics.c's. */
+#include <errno.h>
 #include <event2/event.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,7 +13,7 @@
 #include "proxy/admin/admin_priv.h"
 #include "proxy/admin/metrics.h"
 
-enum { REMOTE_RETRY_US = 50 * 1000, REMOTE_TRIES = 200 };
+enum { REMOTE_RETRY_US = 50 * 1000, REMOTE_TRIES = 200, ACCEPT_PAUSE_S = 1 };
 
 struct admin_listener { /* one socket */
     struct node node;
@@ -20,18 +21,39 @@ struct admin_listener { /* one socket */
     const struct bind_row *row;
     bool is_metrics;
     int role; /* of a --control; -1: not said yet */
-    struct event *event;
+    struct event *event, *resume;
 };
 
 /* ---- connections ---- */
+
+/* Most likely no descriptor is free: who waits is still there after a while. */
+static void pause_accepting(struct admin_listener *l, int error)
+{
+    static const struct timeval pause = {ACCEPT_PAUSE_S, 0};
+    log_warn(NULL, "%s: cannot accept: %s; pausing for a second", bind_row_name(l->row),
+             strerror(error));
+    ASSERT(event_del(l->event) == 0);
+    ASSERT(event_add(l->resume, &pause) == 0);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    struct admin_listener *l = arg;
+    (void)fd;
+    (void)what;
+    ASSERT(event_add(l->event, NULL) == 0);
+}
 
 static void on_connection(evutil_socket_t fd, short what, void *arg)
 {
     struct admin_listener *l = arg;
     (void)what;
     int accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (accepted < 0)
+    if (accepted < 0) {
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+            pause_accepting(l, errno);
         return;
+    }
     if (l->is_metrics)
         metrics_accept(l->admin, accepted);
     else
@@ -103,6 +125,7 @@ static void close_listener(struct admin_listener *l)
     node_leave(&l->node);
     (void)close(event_get_fd(l->event));
     event_free(l->event);
+    event_free(l->resume);
     mem_free(&l);
 }
 
@@ -114,7 +137,8 @@ static void open_listener(struct admin *admin, const struct bind_row *row, int f
     l->role = -1;
     l->event =
         event_new(admin->options.base, fd, EV_READ | EV_PERSIST, on_connection, l);
-    ASSERT(l->event != NULL);
+    l->resume = evtimer_new(admin->options.base, on_resume, l);
+    ASSERT(l->event != NULL && l->resume != NULL);
     if (admin->is_listening)
         ASSERT(event_add(l->event, NULL) == 0);
     list_push_back(&admin->listeners, &l->node);

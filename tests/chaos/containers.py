@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from chaos import table
@@ -148,19 +149,43 @@ def roll(programs, short):
             wait(1)
             ledger = load.stop()
             rows = deployment.rows()
-        table.add(results, "failures", 0, len(ledger.failures), ledger.blame() or f"of {len(ledger)}")
+        said = ledger.blame() or f"of {len(ledger)}"
+        table.add(results, "failures, app servers", 0, len(ledger.failures), said)
         old = [r for r in ledger.requests if r.begin > rolled_at and r.version != "2"]
         table.add(results, "answers of the old version after", 0, len(old))
         versions = sorted({r.version for r in ledger.requests if not r.failed})
         table.add(results, "versions that served", "1 2", " ".join(versions))
         judge_rows(rows, ledger, results)
+        roll_proxies(deployment, results)
         restart_proxy(deployment, results)
     return results
 
 
+def roll_proxies(deployment, results):
+    """Clients follow, as those of a load balancer in front would: to the proxies that run."""
+    deployment.up(proxy=2)
+    deployment.wait_ready(2)
+    old = deployment.ids("proxy")
+    with deployment.load(posts=0.2) as load, ThreadPoolExecutor() as pool:
+        wait(1)
+        rolling = pool.submit(call, DOCKER / "roll", "proxy", env=deployment.env, timeout=300)
+        while not rolling.done():
+            wait(0.2)
+            load.retarget(deployment.targets())
+        rolling.result()
+        deployment.wait_ready(2)
+        wait(1)
+        ledger = load.stop()
+    left = set(deployment.ids("proxy")) & set(old)
+    table.add(results, "old proxies after", 0, len(left))
+    said = ledger.blame() or f"of {len(ledger)}"
+    table.add(results, "failures, proxies", 0, len(ledger.failures), said)
+
+
 def restart_proxy(deployment, results):
     """App servers come back to a proxy that was restarted."""
-    proxy = deployment.ids("proxy")[0]
+    deployment.up(proxy=1)
+    (proxy,) = deployment.ids("proxy")
     docker("restart", "-t", "20", proxy)
     begin = time.monotonic()
     deployment.wait_ready(2)

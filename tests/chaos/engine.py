@@ -125,7 +125,11 @@ class Deployment:
         return inspect(container, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
 
     def targets(self):
-        return ",".join(f"{self.address(c)}:8000" for c in self.ids("proxy"))
+        """The proxies that are on the network at this moment."""
+        form = "{{range .Containers}}{{.Name}} {{.IPv4Address}}\n{{end}}"
+        text = docker("network", "inspect", "-f", form, f"{self.project}_default")
+        pairs = [line.removeprefix(self.project).split() for line in text.splitlines() if line]
+        return ",".join(f"{a.partition('/')[0]}:8000" for name, a in pairs if "proxy" in name)
 
     def banyan(self, proxy, *words):
         return docker("exec", proxy, "banyan", "--json", *words, check=False)
