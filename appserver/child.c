@@ -53,14 +53,18 @@ void child_prepare(const struct app_options *options,
     set_signals(mask);
 }
 
+static void say(const struct worker_options *options, char word)
+{
+    (void)!write(options->words_fd, &word, 1);
+}
+
 void worker_await_turn(const struct worker_options *options)
 {
-    const char word = WORD_IMPORTED;
     eventfd_t count;
 
+    say(options, WORD_IMPORTED);
     if (options->go_fd < 0)
         return;
-    (void)!write(options->ready_fd, &word, 1);
     while (eventfd_read(options->go_fd, &count) != 0 && errno == EINTR)
         continue;
     (void)close(options->go_fd);
@@ -68,7 +72,10 @@ void worker_await_turn(const struct worker_options *options)
 
 void worker_say_ready(const struct worker_options *options)
 {
-    const char word = WORD_READY;
-    (void)!write(options->ready_fd, &word, 1);
-    (void)close(options->ready_fd);
+    say(options, WORD_READY);
+}
+
+void worker_say_spent(const struct worker_options *options)
+{
+    say(options, WORD_SPENT);
 }

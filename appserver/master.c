@@ -30,13 +30,14 @@ static void run_loop(struct master *m);
 static void start_due(struct master *m);
 static void start_slot(struct master *m, struct slot *slot);
 static pid_t
-fork_worker(struct master *m, struct slot *slot, int go_fd, int *ret_ready_fd);
+fork_worker(struct master *m, struct slot *slot, int go_fd, int *ret_words_fd);
 NO_RETURN static void
-run_worker(struct master *m, struct slot *slot, int ready_fd, int go_fd);
+run_worker(struct master *m, struct slot *slot, int words_fd, int go_fd);
 static void wait_for_news(struct master *m);
 static int next_timeout_ms(const struct master *m);
 static void read_signals(struct master *m);
 static void on_stop_signal(struct master *m, int number);
+static void on_word(struct master *m, struct slot *slot);
 static void on_ready(struct master *m, struct slot *slot);
 static void reap_workers(struct master *m);
 static void on_end(struct master *m, struct slot *slot, int status);
@@ -122,7 +123,7 @@ bool master_reread_keys(struct master *m)
     if (!identity_reread(m->keys))
         return false;
     for (uint32_t i = 0; i < m->slot_count; i++)
-        (void)eventfd_write(m->slots[i]->reread_fd, 1);
+        slot_reread(m->slots[i]);
     registrar_reread(m->registrar);
     return true;
 }
@@ -186,33 +187,33 @@ static void start_due(struct master *m)
 
 static void start_slot(struct master *m, struct slot *slot)
 {
-    int ready_fd;
-    pid_t pid = fork_worker(m, slot, -1, &ready_fd);
+    int words_fd;
+    pid_t pid = fork_worker(m, slot, -1, &words_fd);
     if (pid < 0)
         slot->start_at_us = clock_now_us() + backoff_next(&slot->backoff, 0);
     else
-        slot_started(slot, pid, ready_fd);
+        slot_started(slot, pid, words_fd);
 }
 
 /* False: it was said why. */
 bool master_start_next(struct master *m, struct slot *slot)
 {
-    int ready_fd, go_fd = eventfd(0, EFD_CLOEXEC);
+    int words_fd, go_fd = eventfd(0, EFD_CLOEXEC);
     if (go_fd < 0) {
         log_error(NULL, "worker %u: eventfd: %s", slot->number, strerror(errno));
         return false;
     }
-    pid_t pid = fork_worker(m, slot, go_fd, &ready_fd);
+    pid_t pid = fork_worker(m, slot, go_fd, &words_fd);
     if (pid < 0)
         (void)close(go_fd);
     else
-        slot_prepare(slot, pid, ready_fd, go_fd);
+        slot_prepare(slot, pid, words_fd, go_fd);
     return pid >= 0;
 }
 
 /* -1: it was said why. */
 static pid_t
-fork_worker(struct master *m, struct slot *slot, int go_fd, int *ret_ready_fd)
+fork_worker(struct master *m, struct slot *slot, int go_fd, int *ret_words_fd)
 {
     int fds[2];
 
@@ -234,7 +235,7 @@ fork_worker(struct master *m, struct slot *slot, int go_fd, int *ret_ready_fd)
     if (m->hooks->after_fork_parent != NULL)
         m->hooks->after_fork_parent();
     (void)close(fds[1]);
-    *ret_ready_fd = fds[0];
+    *ret_words_fd = fds[0];
     if (pid < 0) {
         (void)close(fds[0]);
         log_error(NULL, "worker %u: fork: %s", slot->number, strerror(error));
@@ -242,19 +243,19 @@ fork_worker(struct master *m, struct slot *slot, int go_fd, int *ret_ready_fd)
     return pid;
 }
 
-static void run_worker(struct master *m, struct slot *slot, int ready_fd, int go_fd)
+static void run_worker(struct master *m, struct slot *slot, int words_fd, int go_fd)
 {
     (void)close(m->signal_fd);
     if (m->report_fd >= 0)
         (void)close(m->report_fd);
     registrar_leave(m->registrar);
     for (uint32_t i = 0; i < m->slot_count; i++) {
-        if (m->slots[i]->ready_fd >= 0)
-            (void)close(m->slots[i]->ready_fd);
+        if (m->slots[i]->words_fd >= 0)
+            (void)close(m->slots[i]->words_fd);
         if (m->slots[i] != slot && m->slots[i]->reread_fd >= 0)
             (void)close(m->slots[i]->reread_fd);
-        if (m->slots[i]->next.ready_fd >= 0)
-            (void)close(m->slots[i]->next.ready_fd);
+        if (m->slots[i]->next.words_fd >= 0)
+            (void)close(m->slots[i]->next.words_fd);
         if (m->slots[i]->next.go_fd >= 0)
             (void)close(m->slots[i]->next.go_fd);
     }
@@ -269,7 +270,7 @@ static void run_worker(struct master *m, struct slot *slot, int ready_fd, int go
         .number = slot->number,
         .generation = slot->generation,
         .endpoint = slot->endpoint,
-        .ready_fd = ready_fd,
+        .words_fd = words_fd,
         .go_fd = go_fd,
         .keys = m->keys,
         .reread_fd = slot->reread_fd,
@@ -291,8 +292,8 @@ static void wait_for_news(struct master *m)
     *signals = (struct pollfd){.fd = m->signal_fd, .events = POLLIN};
     *registrar = (struct pollfd){.fd = registrar_fd(m->registrar), .events = POLLIN};
     for (uint32_t i = 0; i < count; i++) {
-        fds[i] = (struct pollfd){.fd = m->slots[i]->ready_fd, .events = POLLIN};
-        nexts[i] = (struct pollfd){.fd = m->slots[i]->next.ready_fd, .events = POLLIN};
+        fds[i] = (struct pollfd){.fd = m->slots[i]->words_fd, .events = POLLIN};
+        nexts[i] = (struct pollfd){.fd = m->slots[i]->next.words_fd, .events = POLLIN};
     }
 
     int timeout_ms = next_timeout_ms(m);
@@ -305,10 +306,10 @@ static void wait_for_news(struct master *m)
         return;
     /* Readiness first: a worker may become ready and die in one turn. */
     for (uint32_t i = 0; i < count; i++) {
-        if (fds[i].revents != 0 && slot_read_ready(m->slots[i]))
-            on_ready(m, m->slots[i]);
+        if (fds[i].revents != 0)
+            on_word(m, m->slots[i]);
         if (nexts[i].revents != 0)
-            slot_read_next(m->slots[i]);
+            slot_hear_next(m->slots[i]);
     }
     if (signals->revents != 0)
         read_signals(m);
@@ -317,8 +318,10 @@ static void wait_for_news(struct master *m)
 static int next_timeout_ms(const struct master *m)
 {
     uint64_t next_us = registrar_next_us(m->registrar, m->slots, m->slot_count);
-    if (service_next_us(&m->service) < next_us)
-        next_us = service_next_us(&m->service);
+    uint64_t others_us[] = {service_next_us(&m->service), roll_next_us(m)};
+    for (size_t i = 0; i < sizeof others_us / sizeof others_us[0]; i++)
+        if (others_us[i] < next_us)
+            next_us = others_us[i];
     for (uint32_t i = 0; i < m->slot_count; i++) {
         const struct slot *slot = m->slots[i];
         if (slot->state == SLOT_WAITING && slot->start_at_us < next_us)
@@ -358,6 +361,16 @@ static void on_stop_signal(struct master *m, int number)
     log_warn(NULL, "stopping at once on a second SIG%s", sigabbrev_np(number));
     for (uint32_t i = 0; i < m->slot_count; i++)
         slot_kill(m->slots[i]);
+}
+
+static void on_word(struct master *m, struct slot *slot)
+{
+    char word = slot_hear(slot);
+    if (word == WORD_READY)
+        on_ready(m, slot);
+    else if (word == WORD_SPENT)
+        log_info(NULL, "worker %u (pid %d) asks to be replaced", slot->number,
+                 (int)slot->pid);
 }
 
 static void on_ready(struct master *m, struct slot *slot)
@@ -437,9 +450,9 @@ static void on_end(struct master *m, struct slot *slot, int status)
         stop_all(m, EXIT_IMPORT);
         return;
     }
-    if (code == EXIT_RECYCLE && was_ready) {
-        log_info(NULL, "worker %u (pid %d) asked to be replaced; restarting",
-                 slot->number, (int)pid);
+    if (code == EXIT_STUCK && was_ready) {
+        log_info(NULL, "worker %u (pid %d) was stuck; restarting", slot->number,
+                 (int)pid);
         slot_ended(slot, 0);
         return;
     }

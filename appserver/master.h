@@ -14,20 +14,19 @@
 
 enum {
     EXIT_IMPORT = 3, /* the application could not be imported */
-    EXIT_RECYCLE =
-        4 /* the worker asks to be replaced (max-requests, max-memory, stuck) */
+    EXIT_STUCK = 4,  /* something in the worker does not end */
 };
 
-/* What a worker writes to ready_fd, a byte each. */
-enum { WORD_IMPORTED = 'i', WORD_READY = 'r' };
+/* What a worker writes to words_fd, a byte each. */
+enum { WORD_IMPORTED = 'i', WORD_READY = 'r', WORD_SPENT = 's' };
 
-/* What one worker process is told. Strings live as long as the process. */
+/* What one worker process is told. It lives as long as the process. */
 struct worker_options {
     const struct app_options *app;
     uint32_t number;      /* from 0 */
     uint32_t generation;  /* from 1 */
     const char *endpoint; /* {n} and {g} replaced */
-    int ready_fd;         /* worker_await_turn, worker_say_ready */
+    int words_fd;         /* for the functions below */
     int go_fd;            /* eventfd; -1: the endpoint is free */
     struct keys *keys;    /* borrowed; NULL: none */
     int reread_fd;        /* readable: read them again */
@@ -54,8 +53,11 @@ struct master_hooks {
  * returns when it is free, which may take as long as the requests of the process before
  * this one. Without the interpreter's lock. */
 void worker_await_turn(const struct worker_options *options);
-/* The endpoint is open. Closes ready_fd. */
+/* The endpoint is open. */
 void worker_say_ready(const struct worker_options *options);
+/* The process is to be replaced (max-requests, max-memory). It goes on until SIGTERM,
+ * which comes when the next one has imported the application. Any thread. */
+void worker_say_spent(const struct worker_options *options);
 
 /* Runs until told to stop; returns the exit code of the program. Goes to --chdir
  * itself, once, before preload (a relative --chdir must not be followed twice); --env

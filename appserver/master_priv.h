@@ -10,10 +10,10 @@
 #include "appserver/slot.h"
 #include "protocol/base/service.h"
 
-/* How SIGHUP brings in new processes. */
+/* What SIGHUP has begun. */
 enum roll {
     ROLL_NONE,
-    ROLL_SLOTS,      /* one slot after the other, on its own endpoint */
+    ROLL_SLOTS,      /* all slots are outdated, some still */
     ROLL_GENERATION, /* all anew beside the old ones, which then leave */
 };
 
@@ -32,10 +32,8 @@ struct master {
     bool stopping;
     int exit_code;
     enum roll roll;
-    uint32_t roll_at;   /* ROLL_SLOTS: the slot being replaced */
-    pid_t roll_pid;     /* its old process, once it has a next one; 0: not yet */
-    bool roll_replaced; /* its old process is gone */
-    bool roll_again;    /* SIGHUP came while rolling */
+    bool roll_again; /* SIGHUP came in ROLL_GENERATION */
+    uint32_t turn;   /* the slot that had its turn last */
 };
 
 /* ---- master.c ---- */
@@ -51,6 +49,8 @@ MUST_CHECK bool master_start_next(struct master *m, struct slot *slot);
 void roll_begin(struct master *m);
 /* In each turn of the loop. */
 void roll_advance(struct master *m);
+/* When it has something to do, if nothing happens before. */
+uint64_t roll_next_us(const struct master *m);
 /* A process of the slot ended before it was ready. */
 void roll_fail(struct master *m, const struct slot *slot);
 /* The one that was to be the slot's next was reaped. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * New processes on SIGHUP: slot by slot, or a whole generation. */
+ * New processes in the place of those that serve, for SIGHUP and for those that are
+ * spent: one slot after the other, or a whole generation. */
 #include <stdio.h>
 #include <sys/wait.h>
 
@@ -9,12 +10,14 @@
 #include "protocol/base/log.h"
 
 static bool replace(struct master *m, struct slot *slot);
+static void next_failed(struct master *m, struct slot *slot, bool is_outdated);
+static void give_up(struct master *m);
 
 void roll_begin(struct master *m)
 {
     if (m->stopping)
         return;
-    if (m->roll != ROLL_NONE) {
+    if (m->roll == ROLL_GENERATION) {
         m->roll_again = true;
         return;
     }
@@ -31,10 +34,10 @@ void roll_begin(struct master *m)
         return;
     }
     log_info(NULL, "replacing the workers one by one on SIGHUP");
+    for (uint32_t i = 0; i < m->slot_count; i++)
+        slot_outdate(m->slots[i]);
+    m->turn = m->slot_count - 1;
     m->roll = ROLL_SLOTS;
-    m->roll_at = 0;
-    m->roll_pid = 0;
-    m->roll_replaced = false;
 }
 
 uint64_t master_kill_time(const struct master *m)
@@ -42,43 +45,127 @@ uint64_t master_kill_time(const struct master *m)
     return clock_now_us() + (uint64_t)(m->options->graceful_timeout_s * 1e6) + 1;
 }
 
-/* The slot at roll_at gets a process that has imported the application when the one
- * before it ends, and is ready; then the next one's turn comes. */
-static void advance_slots(struct master *m)
+/* ---- one slot after the other ---- */
+
+static bool is_old(const struct slot *slot)
 {
-    while (m->roll_at < m->slot_count) {
-        struct slot *slot = m->slots[m->roll_at];
-        if (!m->roll_replaced && !replace(m, slot))
-            return;
-        if (slot->state != SLOT_READY)
-            return;
-        m->roll_at++;
-        m->roll_replaced = false;
+    return slot->is_outdated || slot->is_spent;
+}
+
+/* When the slot wants the turn. UINT64_MAX: it does not. */
+static uint64_t wants_turn_us(const struct slot *slot)
+{
+    if (slot->retired || !is_old(slot))
+        return UINT64_MAX;
+    if (slot->is_outdated)
+        return 0;
+    return slot->state == SLOT_READY ? slot->next_at_us : UINT64_MAX;
+}
+
+/* NULL: nobody has it. */
+static struct slot *find_turn(const struct master *m)
+{
+    for (uint32_t i = 0; i < m->slot_count; i++)
+        if (m->slots[i]->has_turn)
+            return m->slots[i];
+    return NULL;
+}
+
+/* To the next one behind who had it last. NULL: nobody wants it. */
+static struct slot *give_turn(struct master *m)
+{
+    uint64_t now_us = clock_now_us();
+
+    for (uint32_t i = 1; i <= m->slot_count; i++) {
+        uint32_t at = (m->turn + i) % m->slot_count;
+        if (wants_turn_us(m->slots[at]) <= now_us) {
+            m->turn = at;
+            m->slots[at]->has_turn = true;
+            return m->slots[at];
+        }
     }
-    log_info(NULL, "all workers are replaced");
+    return NULL;
+}
+
+static void end_turn(struct master *m, struct slot *slot)
+{
+    slot->has_turn = false;
+    for (uint32_t i = 0; i < m->slot_count; i++)
+        if (m->slots[i]->is_outdated)
+            return;
+    if (m->roll == ROLL_SLOTS)
+        log_info(NULL, "all workers are replaced");
     m->roll = ROLL_NONE;
 }
 
-/* True: a new process is in the place, or is due there. */
+/* One at a time: imports take the processor from those that serve, and what cannot
+ * start must not take the place of more than one. */
+static void advance_slots(struct master *m)
+{
+    for (;;) {
+        struct slot *slot = find_turn(m);
+        if (slot == NULL)
+            slot = give_turn(m);
+        if (slot == NULL || !replace(m, slot))
+            return;
+        end_turn(m, slot);
+    }
+}
+
+/* A next process imports the application, the one before it is stopped, the next one
+ * is ready: true. */
 static bool replace(struct master *m, struct slot *slot)
 {
-    bool is_served = slot->state == SLOT_READY || slot->state == SLOT_STOPPING;
-
-    if (slot->pid != m->roll_pid && m->roll_pid != 0) {
-        m->roll_pid = 0;
-        m->roll_replaced = true;
-    } else if (!is_served) {
-        slot_stop(slot, master_kill_time(m));
-        m->roll_replaced = slot->state == SLOT_WAITING;
-    } else if (slot->state == SLOT_READY && slot->next.is_imported) {
-        slot_stop(slot, master_kill_time(m));
-    } else if (slot->state == SLOT_READY && slot->next.pid == 0) {
-        m->roll_pid = slot->pid;
-        if (!master_start_next(m, slot))
-            m->roll = ROLL_NONE;
+    if (slot->state == SLOT_READY) {
+        if (!is_old(slot))
+            return true;
+        if (slot->next.is_imported)
+            slot_stop(slot, master_kill_time(m));
+        else if (slot->next.pid == 0 && !master_start_next(m, slot))
+            next_failed(m, slot, slot->is_outdated);
+    } else if (slot->is_outdated && !slot->is_imported) {
+        slot_stop(slot, master_kill_time(m)); /* nobody serves, so at once */
     }
-    return m->roll_replaced;
+    return false;
 }
+
+/* One that was to be the next. */
+void roll_next_ended(struct master *m, struct slot *slot, int status)
+{
+    char reason[PROCESS_REASON_BYTES];
+    bool was_new = !slot->next.is_outdated;
+
+    process_reason(status, reason);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_IMPORT)
+        (void)snprintf(reason, sizeof reason, "could not import the application");
+    log_error(NULL, "worker %u: the next process (pid %d) %s%s", slot->number,
+              (int)slot->next.pid, reason,
+              slot->state == SLOT_READY ? "; the one before goes on" : "");
+    slot_next_ended(slot);
+    next_failed(m, slot, slot->is_outdated && was_new);
+}
+
+/* Who serves goes on: an application that cannot start must not take the whole service
+ * down. */
+static void next_failed(struct master *m, struct slot *slot, bool is_outdated)
+{
+    slot->next_at_us = clock_now_us() + backoff_next(&slot->backoff, 0);
+    if (slot->state == SLOT_READY)
+        slot->has_turn = false;
+    if (m->roll != ROLL_SLOTS || !is_outdated)
+        return;
+    log_error(NULL, "the workers are not replaced");
+    give_up(m);
+}
+
+static void give_up(struct master *m)
+{
+    for (uint32_t i = 0; i < m->slot_count; i++)
+        slot_keep(m->slots[i]);
+    m->roll = ROLL_NONE;
+}
+
+/* ---- all at once ---- */
 
 static void advance_generation(struct master *m)
 {
@@ -98,6 +185,8 @@ static void advance_generation(struct master *m)
     m->roll = ROLL_NONE;
 }
 
+/* ---- both ---- */
+
 void roll_advance(struct master *m)
 {
     if (m->stopping)
@@ -106,20 +195,32 @@ void roll_advance(struct master *m)
         m->roll_again = false;
         roll_begin(m);
     }
-    if (m->roll == ROLL_SLOTS)
-        advance_slots(m);
-    else if (m->roll == ROLL_GENERATION)
+    if (m->roll == ROLL_GENERATION)
         advance_generation(m);
+    else
+        advance_slots(m);
 }
 
-/* A new process of `slot` ended before it was ready. What still runs is kept: an
- * application that cannot start must not take the whole service down. */
+uint64_t roll_next_us(const struct master *m)
+{
+    uint64_t next_us = UINT64_MAX;
+
+    if (m->roll == ROLL_GENERATION || find_turn(m) != NULL)
+        return next_us;
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        uint64_t wants_us = wants_turn_us(m->slots[i]);
+        next_us = wants_us < next_us ? wants_us : next_us;
+    }
+    return next_us;
+}
+
+/* A new process of `slot` ended before it was ready. What still runs is kept. */
 void roll_fail(struct master *m, const struct slot *slot)
 {
-    if (m->roll == ROLL_SLOTS && m->roll_replaced && m->slots[m->roll_at] == slot) {
+    if (m->roll == ROLL_SLOTS && slot->has_turn && !slot->is_outdated) {
         log_error(NULL, "worker %u does not start; the others are not replaced",
                   slot->number);
-        m->roll = ROLL_NONE;
+        give_up(m);
     } else if (m->roll == ROLL_GENERATION && slot->generation == m->generation) {
         log_error(NULL, "generation %u does not start; the one before stays",
                   m->generation);
@@ -132,21 +233,4 @@ void roll_fail(struct master *m, const struct slot *slot)
         }
         m->roll = ROLL_NONE;
     }
-}
-
-/* One that was to be the next. Who serves goes on: an application that cannot start
- * must not take the whole service down. */
-void roll_next_ended(struct master *m, struct slot *slot, int status)
-{
-    char reason[PROCESS_REASON_BYTES];
-
-    process_reason(status, reason);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_IMPORT)
-        (void)snprintf(reason, sizeof reason, "could not import the application");
-    log_error(NULL,
-              "worker %u: the next process (pid %d) %s; the workers are not replaced",
-              slot->number, (int)slot->next.pid, reason);
-    slot_next_ended(slot);
-    if (m->roll == ROLL_SLOTS)
-        m->roll = ROLL_NONE;
 }

@@ -46,8 +46,8 @@ struct slot *slot_new(const char *bind, uint32_t number, uint32_t generation)
     slot->number = number;
     slot->generation = generation;
     slot->endpoint = endpoint;
-    slot->ready_fd = -1;
-    slot->next = (struct understudy){.ready_fd = -1, .go_fd = -1};
+    slot->words_fd = -1;
+    slot->next = (struct understudy){.words_fd = -1, .go_fd = -1};
     slot->reread_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return slot;
 }
@@ -67,11 +67,13 @@ void slot_free(struct slot **slot_p)
     mem_free(&slot);
 }
 
-void slot_started(struct slot *slot, pid_t pid, int ready_fd)
+void slot_started(struct slot *slot, pid_t pid, int words_fd)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
     slot->pid = pid;
-    slot->ready_fd = ready_fd;
+    slot->words_fd = words_fd;
+    slot->is_imported = slot->is_outdated = slot->is_spent = false;
+    slot->next_at_us = 0;
     slot->started_us = clock_now_us();
     set_state(slot, SLOT_STARTING);
 }
@@ -87,44 +89,71 @@ static char read_word(int fd)
     return got == 1 ? byte : '\0';
 }
 
-bool slot_read_ready(struct slot *slot)
+char slot_hear(struct slot *slot)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
-    char word = read_word(slot->ready_fd);
-    if (word == WORD_IMPORTED) /* its turn came before it said so */
-        return false;
-    close_fd(&slot->ready_fd);
-    if (word != WORD_READY || slot->state != SLOT_STARTING)
-        return false;
-    slot->was_ready = true;
-    remember_socket(slot);
-    set_state(slot, SLOT_READY);
-    return true;
+    char word = read_word(slot->words_fd);
+    if (word == '\0')
+        close_fd(&slot->words_fd);
+    if (word == WORD_IMPORTED)
+        slot->is_imported = true;
+    if (word == WORD_READY && slot->state == SLOT_STARTING) {
+        slot->was_ready = true;
+        remember_socket(slot);
+        set_state(slot, SLOT_READY);
+        return word;
+    }
+    if (word == WORD_SPENT && slot->state != SLOT_STOPPING) {
+        slot->is_spent = true;
+        return word;
+    }
+    return '\0';
 }
 
-void slot_prepare(struct slot *slot, pid_t pid, int ready_fd, int go_fd)
+void slot_outdate(struct slot *slot)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    slot->is_outdated = true;
+    slot->next_at_us = 0;
+    if (slot->state == SLOT_READY)
+        slot_drop_next(slot);
+    slot->next.is_outdated = slot->next.pid != 0;
+}
+
+void slot_keep(struct slot *slot)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    slot->is_outdated = slot->next.is_outdated = false;
+}
+
+void slot_reread(struct slot *slot)
+{
+    CHECK_OBJ(slot, SLOT_MAGIC);
+    (void)eventfd_write(slot->reread_fd, 1);
+    slot->next.is_to_reread = slot->next.pid != 0;
+}
+
+void slot_prepare(struct slot *slot, pid_t pid, int words_fd, int go_fd)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
     ASSERT(slot->next.pid == 0);
-    slot->next = (struct understudy){.pid = pid, .ready_fd = ready_fd, .go_fd = go_fd};
+    slot->next = (struct understudy){.pid = pid, .words_fd = words_fd, .go_fd = go_fd};
 }
 
-void slot_read_next(struct slot *slot)
+void slot_hear_next(struct slot *slot)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
-    if (read_word(slot->next.ready_fd) == WORD_IMPORTED)
-        slot->next.is_imported = true;
-    else
-        close_fd(&slot->next.ready_fd);
+    slot->next.is_imported = read_word(slot->next.words_fd) == WORD_IMPORTED;
+    if (!slot->next.is_imported)
+        close_fd(&slot->next.words_fd);
 }
 
 void slot_next_ended(struct slot *slot)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
-    close_fd(&slot->next.ready_fd);
+    close_fd(&slot->next.words_fd);
     close_fd(&slot->next.go_fd);
-    slot->next.pid = 0;
-    slot->next.is_imported = false;
+    slot->next = (struct understudy){.words_fd = -1, .go_fd = -1};
 }
 
 void slot_drop_next(struct slot *slot)
@@ -143,10 +172,14 @@ void slot_drop_next(struct slot *slot)
 static void promote(struct slot *slot)
 {
     struct understudy next = slot->next;
-    slot->next = (struct understudy){.ready_fd = -1, .go_fd = -1};
+    slot->next = (struct understudy){.words_fd = -1, .go_fd = -1};
+    if (next.is_to_reread) /* the one before may have taken the word */
+        (void)eventfd_write(slot->reread_fd, 1);
     (void)eventfd_write(next.go_fd, 1);
     close_fd(&next.go_fd);
-    slot_started(slot, next.pid, next.ready_fd);
+    slot_started(slot, next.pid, next.words_fd);
+    slot->is_imported = next.is_imported;
+    slot->is_outdated = next.is_outdated;
 }
 
 uint32_t slots_ready(struct slot *const *slots, uint32_t count)
@@ -161,8 +194,9 @@ void slot_ended(struct slot *slot, uint64_t delay_us)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
     slot->pid = 0;
+    slot->is_imported = false;
     slot->kill_at_us = slot->leave_until_us = 0;
-    close_fd(&slot->ready_fd);
+    close_fd(&slot->words_fd);
     slot->start_at_us = clock_now_us() + delay_us;
     set_state(slot, slot->retired ? SLOT_DONE : SLOT_WAITING);
     if (!slot->retired && slot->next.pid != 0)
@@ -210,6 +244,7 @@ void slot_retire(struct slot *slot)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
     slot->retired = true;
+    slot->has_turn = false;
     slot_drop_next(slot);
 }
 

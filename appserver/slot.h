@@ -28,10 +28,12 @@ enum slot_state {
 /* The process that will fill the place next: it imports the application while the one
  * before it still serves, and opens the endpoint when that one has ended. */
 struct understudy {
-    pid_t pid;        /* 0: none */
-    int ready_fd;     /* -1: none */
-    int go_fd;        /* eventfd: it may open the endpoint; -1: none */
-    bool is_imported; /* it waits for that */
+    pid_t pid;         /* 0: none */
+    int words_fd;      /* -1: none */
+    int go_fd;         /* eventfd: it may open the endpoint; -1: none */
+    bool is_imported;  /* it waits for that */
+    bool is_outdated;  /* as the slot's */
+    bool is_to_reread; /* the keys were read again since it was forked */
 };
 
 struct slot {
@@ -42,13 +44,18 @@ struct slot {
     bool retired;         /* the process is the last one here */
     bool was_ready;       /* some process of it was */
     pid_t pid;            /* 0: none */
+    bool is_imported;     /* the process has imported the application, */
+    bool is_outdated;     /* maybe an old one: it is to be replaced */
+    bool is_spent;        /* it said so: it is to be replaced */
+    bool has_turn;        /* of all slots it is the one where that is done (roll.c) */
     int reread_fd;        /* eventfd: its process reads its keys again; -1: none */
-    int ready_fd;         /* -1: none; readable when ready, or never to be */
+    int words_fd;         /* what it says; -1: none, or it is ending */
     uint64_t start_at_us; /* WAITING */
     uint64_t started_us;  /* of the last process */
     uint64_t kill_at_us;  /* STOPPING */
     uint64_t leave_until_us, leave_kill_at_us; /* registrar_stop; 0: it does not */
     struct understudy next;
+    uint64_t next_at_us; /* a spent process has no next one before */
     struct backoff backoff;
     uint64_t socket_device, socket_inode; /* of the endpoint's file, once ready */
 };
@@ -60,16 +67,24 @@ slot_new(const char *bind, uint32_t number, uint32_t generation);
  * process made. */
 void slot_free(struct slot **slot_p);
 
-/* The master forked `pid`; `ready_fd` is taken. */
-void slot_started(struct slot *slot, pid_t pid, int ready_fd);
-/* ready_fd is readable. True: the process is ready now. */
-MUST_CHECK bool slot_read_ready(struct slot *slot);
+/* The master forked `pid`; `words_fd` is taken. */
+void slot_started(struct slot *slot, pid_t pid, int words_fd);
+/* words_fd is readable: takes one word. WORD_READY: the process is ready now;
+ * WORD_SPENT: it is to be replaced; '\0': nothing to act upon. */
+MUST_CHECK char slot_hear(struct slot *slot);
+/* The application may be another one from now on: a next process that no request waits
+ * for is dropped, the others are to be replaced. */
+void slot_outdate(struct slot *slot);
+/* They are not, after all. */
+void slot_keep(struct slot *slot);
+/* The master has read the keys again; the processes are to do so. */
+void slot_reread(struct slot *slot);
 
 /* The master forked `pid` to be the next one here, as long as there is none; both
  * descriptors are taken. */
-void slot_prepare(struct slot *slot, pid_t pid, int ready_fd, int go_fd);
-/* next.ready_fd is readable. */
-void slot_read_next(struct slot *slot);
+void slot_prepare(struct slot *slot, pid_t pid, int words_fd, int go_fd);
+/* next.words_fd is readable. */
+void slot_hear_next(struct slot *slot);
 /* The next one was reaped. */
 void slot_next_ended(struct slot *slot);
 /* Kills the next one, and waits for its end. */

@@ -27,7 +27,7 @@
 static const double CLOSE_S = 1; /* for tasks and threads of the application */
 
 struct process {
-    const struct app_options *options;
+    const struct worker_options *options;
     struct core *core;
     struct server *server;
     PyObject *loop, *lifespan; /* owned */
@@ -51,7 +51,7 @@ int asgi_run(const struct worker_options *options, PyObject *app, bool is_legacy
     static struct process process; /* the warden's as long as the process lives */
     struct process *p = &process;
 
-    p->options = options->app;
+    p->options = options;
     atomic_init(&p->code, EXIT_FAILURE);
     /* Before the application starts programs or threads, and again behind it. */
     warden_take_sigterm();
@@ -76,21 +76,21 @@ static bool prepare(struct process *p, PyObject *app, bool is_legacy)
 {
     py_own PyObject *module = PyImport_ImportModule("banyan._asgi");
     struct server_options options = {
-        .root_path = p->options->root_path,
+        .root_path = p->options->app->root_path,
         .is_legacy = is_legacy,
-        .max_requests = warden_pick_limit(p->options),
+        .max_requests = warden_pick_limit(p->options->app),
         .on_served_out = warden_served_out,
-        .graceful_timeout_s = p->options->graceful_timeout_s,
+        .graceful_timeout_s = p->options->app->graceful_timeout_s,
     };
 
     if (module == NULL || !server_init())
         return false;
-    p->loop = PyObject_CallMethod(module, "make_loop", "s", p->options->loop);
+    p->loop = PyObject_CallMethod(module, "make_loop", "s", p->options->app->loop);
     if (p->loop == NULL)
         return false;
     p->lifespan =
         PyObject_CallMethod(module, "Lifespan", "OOsO", app, p->loop,
-                            p->options->lifespan, is_legacy ? Py_True : Py_False);
+                            p->options->app->lifespan, is_legacy ? Py_True : Py_False);
     py_own PyObject *state =
         p->lifespan == NULL ? NULL : PyObject_GetAttrString(p->lifespan, "state");
     if (state != NULL)
@@ -133,17 +133,17 @@ static enum err make_core(struct process *p, const struct worker_options *o)
 {
     struct core_options options = {
         .endpoint = o->endpoint,
-        .pool = p->options->pool,
+        .pool = p->options->app->pool,
         .interface = "asgi",
         .is_loop = true,
-        .threads = (uint32_t)p->options->concurrency,
-        .threads_max = (uint32_t)p->options->concurrency,
-        .max_websockets = (uint32_t)p->options->max_websockets,
-        .insecure = p->options->insecure,
+        .threads = (uint32_t)p->options->app->concurrency,
+        .threads_max = (uint32_t)p->options->app->concurrency,
+        .max_websockets = (uint32_t)p->options->app->max_websockets,
+        .insecure = p->options->app->insecure,
         .keys = o->keys,
         .reread_fd = o->reread_fd,
         .processors = 1,
-        .request_timeout_s = p->options->timeout_s,
+        .request_timeout_s = p->options->app->timeout_s,
     };
     struct core_events events = {
         .stuck = on_stuck,
@@ -246,8 +246,8 @@ static void finish(struct process *p)
 
 static void stop_lifespan(struct process *p)
 {
-    py_own PyObject *stopped =
-        PyObject_CallMethod(p->lifespan, "stop", "d", p->options->graceful_timeout_s);
+    py_own PyObject *stopped = PyObject_CallMethod(p->lifespan, "stop", "d",
+                                                   p->options->app->graceful_timeout_s);
 
     if (stopped == NULL)
         (void)failure_report(NULL, "lifespan.shutdown");

@@ -13,7 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "appserver/master.h"
 #include "protocol/base/clock.h"
 #include "protocol/base/log.h"
 
@@ -32,7 +31,8 @@ static struct {
     atomic_bool is_served_out;
 } news = {.fd = -1};
 
-static int wait_for_reason(const struct app_options *o);
+static int wait_for_reason(const struct worker_options *o);
+static bool is_spent(const struct app_options *o);
 static void end_within(double seconds, int code);
 static void *end_process(void *arg);
 static uint64_t resident_bytes(void);
@@ -67,37 +67,50 @@ uint64_t warden_pick_limit(const struct app_options *o)
     return (uint64_t)o->max_requests + chance;
 }
 
-int warden_wait(const struct app_options *o)
+int warden_wait(const struct worker_options *o)
 {
     int code = wait_for_reason(o);
 
-    end_within(o->graceful_timeout_s + END_S, code);
+    end_within(o->app->graceful_timeout_s + END_S, code);
     return code;
 }
 
 /* Returns the exit code that goes with the reason. */
-static int wait_for_reason(const struct app_options *o)
+static int wait_for_reason(const struct worker_options *o)
 {
-    uint64_t most_bytes = o->max_memory_bytes > 0 ? (uint64_t)o->max_memory_bytes : 0;
+    bool looks_at_memory = o->app->max_memory_bytes > 0, has_asked = false;
+    eventfd_t ignored;
 
     for (;;) {
         struct pollfd fd = {.fd = news.fd, .events = POLLIN};
-        (void)poll(&fd, 1, most_bytes > 0 ? MEMORY_CHECK_MS : -1);
+        (void)poll(&fd, 1, looks_at_memory && !has_asked ? MEMORY_CHECK_MS : -1);
+        (void)eventfd_read(news.fd, &ignored);
         if (atomic_load(&news.is_told))
             return EXIT_SUCCESS;
         if (atomic_load(&news.stuck) > 0)
-            return EXIT_RECYCLE;
-        if (atomic_load(&news.is_served_out)) {
-            log_info(NULL, "--max-requests is reached; draining");
-            return EXIT_RECYCLE;
-        }
-        uint64_t bytes = most_bytes > 0 ? resident_bytes() : 0;
-        if (bytes > most_bytes) {
-            log_info(NULL, "%llu MiB of memory are more than --max-memory; draining",
-                     (unsigned long long)(bytes >> 20));
-            return EXIT_RECYCLE;
+            return EXIT_STUCK;
+        if (!has_asked && is_spent(o->app)) {
+            worker_say_spent(o);
+            has_asked = true;
         }
     }
+}
+
+/* It was said why. */
+static bool is_spent(const struct app_options *o)
+{
+    if (atomic_load(&news.is_served_out)) {
+        log_info(NULL, "--max-requests is reached");
+        return true;
+    }
+    if (o->max_memory_bytes <= 0)
+        return false;
+    uint64_t bytes = resident_bytes();
+    if (bytes <= (uint64_t)o->max_memory_bytes)
+        return false;
+    log_info(NULL, "%llu MiB of memory are more than --max-memory",
+             (unsigned long long)(bytes >> 20));
+    return true;
 }
 
 bool warden_drain(const struct app_options *o, struct core *core)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Why and when a worker process ends, whichever interface it serves: SIGTERM,
- * --max-requests, --max-memory, an application that is stuck. Who waits here never
- * takes the GIL: it must be able to end a process whose GIL nobody gives back. */
+ * Why and when a worker process ends, whichever interface it serves: SIGTERM, which it
+ * asks its master for at --max-requests and --max-memory, or an application that is
+ * stuck. Who waits here never takes the GIL: it must be able to end a process whose GIL
+ * nobody gives back. */
 #ifndef INTERP_WARDEN_H
 #define INTERP_WARDEN_H
 
@@ -9,7 +10,7 @@
 #include <stdint.h>
 
 #include "appserver/core/core.h"
-#include "appserver/options.h"
+#include "appserver/master.h"
 #include "protocol/base/check.h"
 
 /* Once in a process, before anything else here. False: errno says why. */
@@ -24,17 +25,17 @@ void warden_take_sigterm(void);
  * being replaced together; 0: none. */
 uint64_t warden_pick_limit(const struct app_options *options);
 
-/* Reasons; any thread, never wait. `request_id` "": the event loop itself. The second
- * is core_events.stuck_again. */
+/* News; any thread, never wait. --max-requests is reached: */
 void warden_served_out(void);
+/* core_events.stuck_again. `request_id` "": the event loop itself. */
 void warden_stuck(void *unused, const char *request_id);
 /* How often that was. */
 unsigned warden_stuck_count(void);
 
-/* Without the GIL: waits for a reason; the exit code that goes with it. From then on
- * the process ends by itself, some time after --graceful-timeout, whatever holds the
- * GIL. */
-MUST_CHECK int warden_wait(const struct app_options *options);
+/* Without the GIL: waits for a reason to end; the exit code that goes with it. From
+ * then on the process ends by itself, some time after --graceful-timeout, whatever
+ * holds the GIL. */
+MUST_CHECK int warden_wait(const struct worker_options *options);
 
 /* Without the GIL, after warden_wait: drains the core for --graceful-timeout. False:
  * something is still inside the application. */

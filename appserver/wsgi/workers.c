@@ -40,7 +40,7 @@ int workers_run(const struct worker_options *options, PyObject *app)
     else if (make_core(options, crew, &core) == ERR_NONE &&
              begin(options, crew, core)) {
         GIL_YIELD;
-        code = warden_wait(options->app);
+        code = warden_wait(options);
         if (!warden_drain(options->app, core))
             _exit(code);
     }

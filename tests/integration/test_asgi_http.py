@@ -754,7 +754,8 @@ def test_a_running_request_is_finished_on_sigterm(own_site, host):
 
 def test_max_requests_replaces_the_process_and_loses_none(own_site):
     site = own_site("-w", "2", "--max-requests", "20")
-    assert len({site.value("/process")["pid"] for _ in range(100)}) > 2
+    pids = set()
+    until(lambda: pids.add(site.value("/process")["pid"]) or len(pids) > 4)
 
 
 def test_preloaded_processes_serve(own_site):

@@ -326,6 +326,22 @@ def test_workers_are_replaced_under_load(start, proxy):
     assert proxy.names() == ["default/web-0", "default/web-1"]
 
 
+def test_workers_are_recycled_under_load(start, proxy):
+    app = App(start, [proxy], "--max-requests", 300, name="web", processes=2)
+    for n in range(2):
+        proxy.until_up(f"web-{n}")
+    load = Load(proxy.address, clients=4)
+    load.start()
+    try:
+        until(lambda: app.log().count("is ready on") > 6, "two rounds")
+    finally:
+        load.stop()
+    assert load.failures == []
+    assert proxy.names() == ["default/web-0", "default/web-1"]
+    assert "asks to be replaced" in app.log()
+    assert app.process.stop() == 0
+
+
 def can_unshare():
     done = subprocess.run(["unshare", "-m", "true"], capture_output=True)
     return os.geteuid() == 0 and done.returncode == 0

@@ -413,30 +413,66 @@ def test_sighup_replaces_the_workers_without_a_failed_request(serve):
     assert s.stop() == 0
 
 
-def test_sighup_brings_in_new_code_and_keeps_the_old_when_it_is_broken(serve, tmp_path):
-    def write(text):
-        (tmp_path / "shop.py").write_text(text)
-        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+SHOP = """
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'%s']
+"""
 
-    good = (
-        "def application(environ, start_response):\n"
-        "    start_response('200 OK', [])\n"
-        "    return [b'%s']\n"
-    )
-    write(good % "old")
+
+def write_shop(folder, text):
+    (folder / "shop.py").write_text(text)
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+
+
+def test_sighup_brings_in_new_code_and_keeps_the_old_when_it_is_broken(serve, tmp_path):
+    write_shop(tmp_path, SHOP % "old")
     env = {"PYTHONDONTWRITEBYTECODE": "1"}
     s = serve("--workers", "2", app="shop", cwd=tmp_path, env=env).ready()
     assert s.get("/").body == b"old"
-    write("raise RuntimeError('typo')\n")
+    write_shop(tmp_path, "raise RuntimeError('typo')\n")
     s.process.signal(signal.SIGHUP)
     s.process.wait_log("the workers are not replaced")
     assert "RuntimeError: typo" in s.log()
     assert {s.get("/").body for _ in range(20)} == {b"old"}
     assert s.log().count(" is ready on ") == 2
-    write(good % "new")
+    write_shop(tmp_path, SHOP % "new")
     s.process.signal(signal.SIGHUP)
     s.process.wait_log("all workers are replaced")
     assert {s.get("/").body for _ in range(20)} == {b"new"}
+    assert s.stop() == 0
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_one_worker_is_recycled_and_nobody_waits_for_the_import(serve, interface):
+    app = f"apps.slow_import:{interface}"
+    s = serve("--workers", "1", "--max-requests", "200", app=app, env={"IMPORT_S": "2"}).ready()
+    pids, longest_s = [], 0
+    with s.connect() as connection:
+        while len(pids) < 3:
+            began = time.monotonic()
+            answer = connection.ask("GET", "/")
+            longest_s = max(longest_s, time.monotonic() - began)
+            assert answer.status == 200
+            if answer.body not in pids:
+                pids.append(answer.body)
+            time.sleep(0.001)
+    assert longest_s < 0.6
+    assert s.log().count("asks to be replaced") == 2
+    assert s.stop() == 0
+
+
+def test_a_spent_worker_serves_while_the_code_is_broken(serve, tmp_path):
+    write_shop(tmp_path, SHOP % "old")
+    env = {"PYTHONDONTWRITEBYTECODE": "1"}
+    s = serve("--workers", "1", "--max-requests", "5", app="shop", cwd=tmp_path, env=env).ready()
+    write_shop(tmp_path, "raise RuntimeError('typo')\n")
+    for _ in range(10):
+        assert s.get("/").body == b"old"
+    until(lambda: s.log().count("; the one before goes on") > 2, "the third attempt")
+    assert s.get("/").body == b"old"
+    write_shop(tmp_path, SHOP % "new")
+    until(lambda: s.get("/").body == b"new", "the next process")
     assert s.stop() == 0
 
 

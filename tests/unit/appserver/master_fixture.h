@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -33,6 +34,11 @@ enum { WORKERS = 3, WATCHDOG_S = 30 };
 struct shared {
     atomic_int starts[WORKERS]; /* of worker n */
     atomic_int broken;          /* from now on imports fail */
+    atomic_int blocked;         /* imports wait, */
+    atomic_int held;            /* so does the end of those that got SIGTERM, */
+    atomic_int told;            /* which are so many */
+    atomic_int nexts, most;     /* that import or wait for their turn; most at once */
+    atomic_int next_pid;        /* the latest of these */
     atomic_int before_forks, after_parents, after_children, waits;
     atomic_int pid_1;
     char cwd[256];
@@ -156,14 +162,19 @@ static void start(struct fixture *f)
     (void)close(f->life[1]);
 }
 
+static bool is_ready_within(struct fixture *f, int milliseconds)
+{
+    struct pollfd p = {.fd = f->ready[0], .events = POLLIN};
+    return poll(&p, 1, milliseconds) == 1;
+}
+
 static struct ready next_ready(struct fixture *f)
 {
     struct ready r = {0};
     char line[256];
     size_t length = 0;
-    struct pollfd p = {.fd = f->ready[0], .events = POLLIN};
     do {
-        assert_int_equal(poll(&p, 1, WATCHDOG_S * 1000), 1);
+        assert_true(is_ready_within(f, WATCHDOG_S * 1000));
         assert_int_equal(read(f->ready[0], line + length, 1), 1);
     } while (line[length++] != '\n');
     line[length] = '\0';
@@ -175,6 +186,12 @@ static struct ready next_ready(struct fixture *f)
     (void)snprintf(r.endpoint, sizeof r.endpoint, "%.*s", (int)strcspn(at + 1, "\n"),
                    at + 1);
     return r;
+}
+
+static void await(atomic_int *what, int value)
+{
+    while (atomic_load(what) < value)
+        (void)sched_yield();
 }
 
 static int exit_code(struct fixture *f)

@@ -2,8 +2,6 @@
  * appserver/master.c: start, deaths, stopping. */
 #include "tests/unit/appserver/master_fixture.h"
 
-#include <sched.h>
-
 /* Drains for ever. */
 static int serve_and_hang(const struct worker_options *o)
 {
@@ -22,11 +20,11 @@ static int serve_the_third_time(const struct worker_options *o)
     return wait_for_term();
 }
 
-static int recycle_once(const struct worker_options *o)
+static int get_stuck_once(const struct worker_options *o)
 {
     int before = atomic_fetch_add(&current->shared->starts[o->number], 1);
     say_ready(o);
-    return before == 0 ? EXIT_RECYCLE : wait_for_term();
+    return before == 0 ? EXIT_STUCK : wait_for_term();
 }
 
 /* Leaves an orphan behind and goes on. */
@@ -191,11 +189,11 @@ static void goes_on_restarting_one_that_ends_before_it_is_ready(void **state)
         assert_int_equal(atomic_load(&f->shared->starts[i]), 3);
 }
 
-static void replaces_a_worker_that_asks_for_it(void **state)
+static void restarts_a_worker_that_was_stuck(void **state)
 {
     struct fixture *f = *state;
     f->options.processes = 1;
-    f->hooks.work = recycle_once;
+    f->hooks.work = get_stuck_once;
     start(f);
     struct ready first = next_ready(f), second = next_ready(f);
     assert_int_not_equal(first.pid, second.pid);
@@ -222,8 +220,7 @@ static void a_later_failing_import_stops_nothing(void **state)
         r = next_ready(f);
     atomic_store(&f->shared->broken, 1);
     (void)kill(r.pid, SIGKILL);
-    while (atomic_load(&f->shared->starts[r.number]) < 3)
-        (void)sched_yield();
+    await(&f->shared->starts[r.number], 3);
     atomic_store(&f->shared->broken, 0);
     assert_int_equal(next_ready(f).number, r.number);
     (void)kill(f->master, SIGTERM);
@@ -341,8 +338,7 @@ static void goes_on_when_nobody_reads_the_ready_lines(void **state)
     (void)close(f->ready[0]);
     f->ready[0] = open("/dev/null", O_RDONLY);
     (void)kill(r.pid, SIGKILL);
-    while (atomic_load(&f->shared->starts[0]) < 2)
-        (void)sched_yield();
+    await(&f->shared->starts[0], 2);
     (void)kill(f->master, SIGTERM);
     assert_int_equal(exit_code(f), 0);
 }
@@ -391,7 +387,7 @@ int main(void)
         TEST(leaves_a_file_that_another_program_put_in_its_place),
         TEST(restarts_a_killed_worker_on_its_endpoint),
         TEST(goes_on_restarting_one_that_ends_before_it_is_ready),
-        TEST(replaces_a_worker_that_asks_for_it),
+        TEST(restarts_a_worker_that_was_stuck),
         TEST(ends_with_3_when_the_first_import_fails),
         TEST(a_later_failing_import_stops_nothing),
         TEST(a_failing_preload_ends_with_3_before_any_fork),

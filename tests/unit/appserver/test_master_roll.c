@@ -2,8 +2,6 @@
  * appserver/master.c: new processes on SIGHUP. */
 #include "tests/unit/appserver/master_fixture.h"
 
-#include <sched.h>
-
 static void sighup_replaces_the_workers_in_their_order(void **state)
 {
     struct fixture *f = *state;
@@ -34,10 +32,10 @@ static void a_roll_stops_at_a_worker_that_does_not_start(void **state)
     }
     atomic_store(&f->shared->broken, 1);
     (void)kill(f->master, SIGHUP);
-    while (atomic_load(&f->shared->starts[0]) < 2)
-        (void)sched_yield();
+    await(&f->shared->starts[0], 2);
     atomic_store(&f->shared->broken, 0);
-    (void)kill(f->master, SIGHUP); /* in time or not, this one works */
+    assert_false(is_ready_within(f, 100));
+    (void)kill(f->master, SIGHUP); /* this one works */
     for (int i = 0; i < WORKERS; i++)
         assert_int_not_equal(next_ready(f).pid, old[i]);
     assert_int_equal(atomic_load(&f->shared->starts[0]), 3);
@@ -50,7 +48,7 @@ static void a_roll_stops_at_a_worker_that_does_not_start(void **state)
 static int serve_slowly(const struct worker_options *o)
 {
     atomic_fetch_add(&current->shared->starts[o->number], 1);
-    while (atomic_load(&current->shared->broken) != 0)
+    while (atomic_load(&current->shared->blocked) != 0)
         (void)usleep(1000);
     worker_await_turn(o);
     say_ready(o);
@@ -64,17 +62,33 @@ static void the_old_one_serves_until_the_next_has_imported(void **state)
     f->hooks.work = serve_slowly;
     start(f);
     struct ready old = next_ready(f);
-    atomic_store(&f->shared->broken, 1);
+    atomic_store(&f->shared->blocked, 1);
     (void)kill(f->master, SIGHUP);
-    while (atomic_load(&f->shared->starts[0]) < 2)
-        (void)sched_yield();
+    await(&f->shared->starts[0], 2);
     assert_int_equal(kill(old.pid, 0), 0);
     assert_true(file_exists(old.endpoint));
-    atomic_store(&f->shared->broken, 0);
+    atomic_store(&f->shared->blocked, 0);
     assert_int_not_equal(next_ready(f).pid, old.pid);
     assert_int_equal(kill(old.pid, 0), -1);
     (void)kill(f->master, SIGTERM);
     assert_int_equal(exit_code(f), 0);
+}
+
+static void one_that_hangs_in_its_import_is_started_anew(void **state)
+{
+    struct fixture *f = *state;
+    f->options.processes = 1;
+    f->hooks.work = serve_slowly;
+    atomic_store(&f->shared->blocked, 1);
+    start(f);
+    await(&f->shared->starts[0], 1);
+    (void)kill(f->master, SIGHUP);
+    await(&f->shared->starts[0], 2);
+    atomic_store(&f->shared->blocked, 0);
+    (void)next_ready(f);
+    (void)kill(f->master, SIGTERM);
+    assert_int_equal(exit_code(f), 0);
+    assert_int_equal(atomic_load(&f->shared->starts[0]), 2);
 }
 
 static void one_that_dies_meanwhile_has_its_next_already(void **state)
@@ -84,14 +98,13 @@ static void one_that_dies_meanwhile_has_its_next_already(void **state)
     f->hooks.work = serve_slowly;
     start(f);
     struct ready old = next_ready(f);
-    atomic_store(&f->shared->broken, 1);
+    atomic_store(&f->shared->blocked, 1);
     (void)kill(f->master, SIGHUP);
-    while (atomic_load(&f->shared->starts[0]) < 2)
-        (void)sched_yield();
+    await(&f->shared->starts[0], 2);
     (void)kill(old.pid, SIGKILL);
     while (kill(old.pid, 0) == 0)
         (void)sched_yield();
-    atomic_store(&f->shared->broken, 0);
+    atomic_store(&f->shared->blocked, 0);
     assert_int_not_equal(next_ready(f).pid, old.pid);
     assert_int_equal(atomic_load(&f->shared->starts[0]), 2);
     (void)kill(f->master, SIGTERM);
@@ -105,10 +118,9 @@ static void a_stop_takes_the_next_along(void **state)
     f->hooks.work = serve_slowly;
     start(f);
     (void)next_ready(f);
-    atomic_store(&f->shared->broken, 1);
+    atomic_store(&f->shared->blocked, 1);
     (void)kill(f->master, SIGHUP);
-    while (atomic_load(&f->shared->starts[0]) < 2)
-        (void)sched_yield();
+    await(&f->shared->starts[0], 2);
     (void)kill(f->master, SIGTERM);
     assert_int_equal(exit_code(f), 0); /* which waits for all of them */
 }
@@ -146,8 +158,7 @@ static void a_generation_that_does_not_start_leaves_the_old_one(void **state)
     struct ready old = next_ready(f);
     atomic_store(&f->shared->broken, 1);
     (void)kill(f->master, SIGHUP);
-    while (atomic_load(&f->shared->starts[0]) < 2)
-        (void)sched_yield();
+    await(&f->shared->starts[0], 2);
     atomic_store(&f->shared->broken, 0);
     (void)kill(f->master, SIGHUP); /* this one works */
     struct ready new = next_ready(f);
@@ -163,6 +174,7 @@ int main(void)
         TEST(sighup_replaces_the_workers_in_their_order),
         TEST(a_roll_stops_at_a_worker_that_does_not_start),
         TEST(the_old_one_serves_until_the_next_has_imported),
+        TEST(one_that_hangs_in_its_import_is_started_anew),
         TEST(one_that_dies_meanwhile_has_its_next_already),
         TEST(a_stop_takes_the_next_along),
         TEST(a_new_generation_has_endpoints_of_its_own),

@@ -2,6 +2,7 @@
  * appserver/registrar.c with its process, and a proxy that the test plays. */
 #include "tests/unit/protocol/link_fixture.h"
 
+#include "appserver/master.h"
 #include "appserver/registrar.h"
 #include "appserver/slot.h"
 #include "protocol/base/clock.h"
@@ -57,7 +58,7 @@ static struct slot *ready_slot(uint32_t number)
     slot_started(slot, pid, fds[0]);
     assert_int_equal(write(fds[1], "r", 1), 1);
     (void)close(fds[1]);
-    assert_true(slot_read_ready(slot));
+    assert_int_equal(slot_hear(slot), WORD_READY);
     return slot;
 }
 

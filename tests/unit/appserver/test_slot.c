@@ -12,9 +12,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "appserver/master.h"
 #include "appserver/slot.h"
 #include "protocol/base/clock.h"
 
@@ -40,10 +42,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* A process that waits, and the writing end of its readiness. */
-static int start(struct slot *slot)
+static pid_t fork_waiting(int fds[2])
 {
-    int fds[2];
     assert_int_equal(pipe(fds), 0);
     pid_t pid = fork();
     if (pid == 0) {
@@ -51,7 +51,24 @@ static int start(struct slot *slot)
         for (;;)
             (void)pause();
     }
+    return pid;
+}
+
+/* A process that waits, and the end where it writes what it says. */
+static int start(struct slot *slot)
+{
+    int fds[2];
+    pid_t pid = fork_waiting(fds);
     slot_started(slot, pid, fds[0]);
+    return fds[1];
+}
+
+/* The same for the next one. */
+static int prepare(struct slot *slot)
+{
+    int fds[2];
+    pid_t pid = fork_waiting(fds);
+    slot_prepare(slot, pid, fds[0], eventfd(0, EFD_CLOEXEC));
     return fds[1];
 }
 
@@ -59,7 +76,7 @@ static void make_ready(struct slot *slot, int fd)
 {
     assert_int_equal(write(fd, "r", 1), 1);
     (void)close(fd);
-    assert_true(slot_read_ready(slot));
+    assert_int_equal(slot_hear(slot), WORD_READY);
 }
 
 /* What the process died of. */
@@ -110,9 +127,9 @@ static void a_pipe_that_closes_without_a_word_is_not_readiness(void **state)
     (void)state;
     struct slot *slot = slot_new(bind, 0, 1);
     (void)close(start(slot));
-    assert_false(slot_read_ready(slot));
+    assert_int_equal(slot_hear(slot), '\0');
     assert_int_equal(slot->state, SLOT_STARTING);
-    assert_int_equal(slot->ready_fd, -1);
+    assert_int_equal(slot->words_fd, -1);
     slot_kill(slot);
     (void)reap(slot);
     slot_ended(slot, 0);
@@ -127,7 +144,7 @@ static void readiness_after_the_order_to_stop_changes_nothing(void **state)
     slot_stop(slot, 5000);
     assert_int_equal(write(fd, "r", 1), 1);
     (void)close(fd);
-    assert_false(slot_read_ready(slot));
+    assert_int_equal(slot_hear(slot), '\0');
     assert_int_equal(slot->state, SLOT_STOPPING);
     (void)reap(slot);
     slot_ended(slot, 0);
@@ -210,6 +227,124 @@ static void has_no_place_for_a_port_past_the_last(void **state)
     assert_null(slot_new("tcp://127.0.0.1:65535", 1, 1));
 }
 
+static void says_once_that_it_is_spent_and_stays_ready(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    int fd = start(slot);
+    assert_int_equal(write(fd, "irs", 3), 3);
+    (void)close(fd);
+    assert_int_equal(slot_hear(slot), '\0');
+    assert_true(slot->is_imported);
+    assert_int_equal(slot_hear(slot), WORD_READY);
+    assert_false(slot->is_spent);
+    assert_int_equal(slot_hear(slot), WORD_SPENT);
+    assert_true(slot->is_spent);
+    assert_int_equal(slot->state, SLOT_READY);
+    assert_int_equal(slot_hear(slot), '\0');
+    assert_int_equal(slot->words_fd, -1);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    assert_false(slot->is_imported);
+    make_ready(slot, start(slot));
+    assert_false(slot->is_spent);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
+static void a_word_of_readiness_too_many_is_ignored(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    int fd = start(slot);
+    assert_int_equal(write(fd, "rr?", 3), 3);
+    (void)close(fd);
+    assert_int_equal(slot_hear(slot), WORD_READY);
+    assert_int_equal(slot_hear(slot), '\0');
+    assert_int_equal(slot_hear(slot), '\0');
+    assert_int_equal(slot->state, SLOT_READY);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
+static void outdating_one_that_serves_drops_its_next(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    make_ready(slot, start(slot));
+    (void)close(prepare(slot));
+    pid_t next = slot->next.pid;
+    slot_outdate(slot);
+    assert_true(slot->is_outdated);
+    assert_int_equal(slot->next.pid, 0);
+    assert_int_equal(kill(next, 0), -1);
+    slot_keep(slot);
+    assert_false(slot->is_outdated);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
+static void a_next_one_that_is_ending_does_not_wait_for_its_turn(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    make_ready(slot, start(slot));
+    int fd = prepare(slot);
+    assert_int_equal(write(fd, "i", 1), 1);
+    slot_hear_next(slot);
+    assert_true(slot->next.is_imported);
+    (void)close(fd);
+    slot_hear_next(slot);
+    assert_false(slot->next.is_imported);
+    slot_retire(slot);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
+static void outdating_one_that_stops_lets_its_next_take_the_place(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    make_ready(slot, start(slot));
+    int fd = prepare(slot);
+    assert_int_equal(write(fd, "i", 1), 1);
+    slot_hear_next(slot);
+    slot_stop(slot, 5000);
+    slot_outdate(slot);
+    slot_reread(slot);
+    pid_t next = slot->next.pid;
+    assert_int_not_equal(next, 0);
+    eventfd_t count;
+    assert_int_equal(eventfd_read(slot->reread_fd, &count), 0); /* by the old one */
+    (void)reap(slot);
+    slot_ended(slot, 700);
+    assert_int_equal(slot->pid, next);
+    assert_int_equal(slot->state, SLOT_STARTING);
+    assert_true(slot->is_imported);
+    assert_true(slot->is_outdated);
+    assert_int_equal(eventfd_read(slot->reread_fd, &count), 0);
+    make_ready(slot, fd);
+    assert_true(slot->is_outdated);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    (void)close(start(slot));
+    assert_false(slot->is_outdated);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -225,6 +360,11 @@ int main(void)
         TEST(removes_the_file_that_its_process_made),
         TEST(leaves_a_file_it_never_made),
         TEST(has_no_place_for_a_port_past_the_last),
+        TEST(says_once_that_it_is_spent_and_stays_ready),
+        TEST(a_word_of_readiness_too_many_is_ignored),
+        TEST(outdating_one_that_serves_drops_its_next),
+        TEST(a_next_one_that_is_ending_does_not_wait_for_its_turn),
+        TEST(outdating_one_that_stops_lets_its_next_take_the_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
