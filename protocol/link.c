@@ -178,6 +178,7 @@ void link_pair_new(struct link_context *context,
     /* Out of descriptors while the threads of a process are being set up. */
     ASSERT(a != NULL && b != NULL);
     ASSERT(zmq_bind(a->socket, name) == 0 && zmq_connect(b->socket, name) == 0);
+    (void)read_state(b); /* as in open_link */
     *ret_a = a;
     *ret_b = b;
 }
@@ -339,6 +340,8 @@ static enum err open_link(struct link_context *context,
         errno = failure;
         return ERR_SYSTEM;
     }
+    /* What comes first to a socket never looked at raises no edge, inside a process. */
+    (void)read_state(l);
     *ret_link = l;
     return ERR_NONE;
 }

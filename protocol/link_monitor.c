@@ -71,7 +71,10 @@ bool monitor_init(struct monitor *m, void *context, struct link *link)
         zmq_getsockopt(m->socket, ZMQ_FD, &m->socket_fd, &size) != 0)
         return false;
     m->wait_fd = m->socket_fd;
-    return !m->is_bound || open_look_ahead(m);
+    if (m->is_bound && !open_look_ahead(m))
+        return false;
+    read_reports(m); /* what comes first to a socket never read raises no edge */
+    return true;
 }
 
 void monitor_fini(struct monitor *m, void *socket)

@@ -122,6 +122,13 @@ static UNUSED struct link *connect_link(const char *endpoint)
     return l;
 }
 
+/* Without a look at the link, which would find more than the descriptor tells. */
+static UNUSED bool becomes_readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, FREE_S * 1000) == 1;
+}
+
 static UNUSED void glance_at(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};

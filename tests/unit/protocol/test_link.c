@@ -373,6 +373,26 @@ static void a_pair_joins_two_ends(void **state)
 
 /* More than ZeroMQ would hold by itself: a thread may be told of thousands of app
  * servers before it runs. */
+static void the_first_message_makes_its_descriptor_readable(void **state)
+{
+    (void)state;
+    char endpoint[ENDPOINT_BYTES];
+    fresh_endpoint("inproc", endpoint);
+    own(link) struct link *app = bind_link(endpoint);
+    own(link) struct link *proxy = connect_link(endpoint);
+    struct link *pairs[4];
+    link_pair_new(context, &pairs[0], &pairs[1]);
+    link_pair_new(context, &pairs[2], &pairs[3]);
+    send_text(proxy, 0, "to who is bound");
+    assert_true(becomes_readable(link_fd(app)));
+    send_text(pairs[0], 0, "to who connected");
+    assert_true(becomes_readable(link_fd(pairs[1])));
+    send_text(pairs[3], 0, "to who is bound");
+    assert_true(becomes_readable(link_fd(pairs[2])));
+    for (size_t i = 0; i < 4; i++)
+        link_free(&pairs[i]);
+}
+
 static void a_pair_loses_nothing(void **state)
 {
     (void)state;
@@ -453,6 +473,8 @@ int main(void)
                                         teardown_link),
         cmocka_unit_test_setup_teardown(a_pair_joins_two_ends, setup_link,
                                         teardown_link),
+        cmocka_unit_test_setup_teardown(the_first_message_makes_its_descriptor_readable,
+                                        setup_link, teardown_link),
         cmocka_unit_test_setup_teardown(a_pair_loses_nothing, setup_link,
                                         teardown_link),
         cmocka_unit_test_setup_teardown(

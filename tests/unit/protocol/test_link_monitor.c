@@ -381,6 +381,20 @@ static void a_visitor_that_hangs_up_is_refused(void **state)
     assert_int_equal(down.peer, 0);
 }
 
+static void the_first_event_makes_the_monitors_descriptor_readable(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < SCHEME_COUNT; s++) {
+        char endpoint[ENDPOINT_BYTES];
+        fresh_endpoint(SCHEMES[s], endpoint);
+        own(link) struct link *app = bind_link(endpoint);
+        own(link) struct link *proxy = connect_link(endpoint);
+        assert_true(becomes_readable(link_monitor_fd(app)));
+        assert_true(becomes_readable(link_monitor_fd(proxy)));
+        (void)unlink(endpoint + 6);
+    }
+}
+
 static void inproc_has_no_events(void **state)
 {
     (void)state;
@@ -430,6 +444,9 @@ int main(void)
                                         setup_link, teardown_link),
         cmocka_unit_test_setup_teardown(a_visitor_that_hangs_up_is_refused, setup_link,
                                         teardown_link),
+        cmocka_unit_test_setup_teardown(
+            the_first_event_makes_the_monitors_descriptor_readable, setup_link,
+            teardown_link),
         cmocka_unit_test_setup_teardown(inproc_has_no_events, setup_link,
                                         teardown_link),
     };
