@@ -6,8 +6,6 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -169,10 +167,8 @@ void link_pair_new(struct link_context *context,
                    struct link **ret_a,
                    struct link **ret_b)
 {
-    static atomic_uint next_name;
-    char name[48];
-    (void)snprintf(name, sizeof name, "inproc://link-pair-%u",
-                   atomic_fetch_add(&next_name, 1));
+    char name[FRESH_NAME];
+    endpoint_fresh_name(name);
     struct link *a = new_link(context, LINK_PAIR);
     struct link *b = new_link(context, LINK_PAIR);
     /* Out of descriptors while the threads of a process are being set up. */

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -32,6 +34,13 @@ static int lock_directory(const char *path);
 static bool clear_path(const char *path);
 static int bind_and_listen(const char *path);
 static void fill_address(const char *path, struct sockaddr_un *ret_address);
+
+void endpoint_fresh_name(char ret_name[FRESH_NAME])
+{
+    static atomic_uint next;
+    (void)snprintf(ret_name, FRESH_NAME, "inproc://link-%u",
+                   atomic_fetch_add(&next, 1));
+}
 
 enum err endpoint_parse(const char *text, struct endpoint *ret_endpoint)
 {

@@ -9,7 +9,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -47,10 +46,8 @@ push_refusal(struct monitor *m, enum link_refusal refusal, const char *address);
 
 bool monitor_init(struct monitor *m, void *context, struct link *link)
 {
-    static atomic_uint next_name;
-    char name[48];
-    (void)snprintf(name, sizeof name, "inproc://link-monitor-%u",
-                   atomic_fetch_add(&next_name, 1));
+    char name[FRESH_NAME];
+    endpoint_fresh_name(name);
 
     *m = MONITOR_NONE;
     m->is_bound = link->shape == LINK_ROUTER;

@@ -43,6 +43,9 @@ MUST_CHECK bool
 listener_open(const char *path, struct listener *ret_listener, int *ret_fd);
 /* Removes the file unless somebody else has taken the path over since. */
 void listener_close(struct listener *listener);
+enum { FRESH_NAME = 32 };
+/* An inproc:// endpoint that nobody else in the process has. */
+void endpoint_fresh_name(char ret_name[FRESH_NAME]);
 
 /* Whom a key has let in. */
 struct guest {
