@@ -67,8 +67,8 @@ def three_machines(programs, short):
         finally:
             for host in hosts.values():
                 shutil.rmtree(f"/etc/netns/{host.namespace}", ignore_errors=True)
-    if made:
-        Path("/etc/banyan").rmdir()
+            if made and Path("/etc/banyan").exists():
+                Path("/etc/banyan").rmdir()
     return results
 
 

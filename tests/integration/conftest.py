@@ -6,6 +6,7 @@ Run with Debian's interpreter: /usr/bin/python3 -m pytest tests/integration
 BANYAN_BIN names the folder of the programs (default: build/dev/bin).
 """
 
+import itertools
 import os
 import pathlib
 import shutil
@@ -42,10 +43,29 @@ def program(name):
     return str(path.resolve())
 
 
-def free_port():
+# Below those that the kernel gives to who connects. Each process of pytest-xdist has its own.
+PORTS_EACH = 1000
+FIRST_PORT = 12000 + PORTS_EACH * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+ports = itertools.cycle(range(FIRST_PORT, FIRST_PORT + PORTS_EACH))
+
+
+def is_free(port):
     with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(count=1):
+    """The first of `count` in a row. None of them is given again soon."""
+    found = []
+    while len(found) < count:
+        port = next(ports)
+        is_next = is_free(port) and (not found or port == found[-1] + 1)
+        found = [*found, port] if is_next else [port] if is_free(port) else []
+    return found[0]
 
 
 def until(condition, what="it", patience_s=PATIENCE_S):

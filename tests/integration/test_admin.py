@@ -4,8 +4,10 @@ servers (second_backend.py)."""
 
 import json
 import os
+import pathlib
 import random
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -13,6 +15,7 @@ import socket
 import stat
 import subprocess
 import threading
+import time
 
 import pytest
 from conftest import HERE, PYTHON, Connection, free_port, program, until
@@ -208,6 +211,30 @@ def test_any_tool_can_speak_to_it(plane):
         s.sendall(b"x" * 10000)
         text = b"".join(iter(lambda: s.recv(65536), b""))
     assert text == b"!this line is too long\n=1\n"
+
+
+def cpu_s(pid):
+    words = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_without_a_free_descriptor_it_waits_for_one(start):
+    plane = Plane(start)
+    pid = plane.proxy.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    lowest = min(set(range(len(used) + 1)) - used)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, before[1]))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(plane.control)
+        client.settimeout(20)
+        client.sendall(b"show version\n")
+        plane.proxy.wait_log(": cannot accept: Too many open files")
+        begin = cpu_s(pid)
+        time.sleep(0.5)
+        assert cpu_s(pid) - begin < 0.25, "the control thread spins"
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        assert client.recv(100)
 
 
 def test_what_is_shown(plane):

@@ -250,7 +250,7 @@ def test_both_keys_are_changed_under_load_without_a_failure(start, keys):
     old_edge, old_app = keys.make("edge"), keys.make("app")
     new_edge, new_app = keys.make("edge.new"), keys.make("app.new")
     keys.allow("list", ("proxy", old_edge, "old"), ("app", old_app, "old"))
-    port = free_port()
+    port = free_port(2)
     app = start_app(start, port, *keys.options("app", "list"), processes=2)
     edge = Edge(start, [port, port + 1], *keys.options("edge", "list"))
     until(lambda: edge.process.log().count(" is up (pid ") == 2, "both up")
