@@ -217,15 +217,15 @@ void exchange_answer_self(struct exchange *x)
 static void write_line(struct exchange *x, uint64_t sent_bytes)
 {
     const struct exchanges_options *o = &x->all->options;
-    const struct ticket *t = &x->ticket;
+    uint64_t now_us = deadlines_now(o->deadlines);
     struct access_entry e = {
         .client_addr = client_peer(x->client)->addr,
         .minor = x->minor,
         .status = x->answer.status > 0 ? x->answer.status : err_status(x->err),
         .sent_bytes = sent_bytes,
         .received_bytes = x->upload.received,
-        .request_us = deadlines_now(o->deadlines) - x->begun_us,
-        .queue_us = t->sent_us > t->submitted_us ? t->sent_us - t->submitted_us : 0,
+        .request_us = now_us - x->begun_us,
+        .queue_us = ticket_queue_us(&x->ticket, now_us),
         .pool = slice_from(x->site == NULL ? "" : x->site->settings.name),
         .backend = slice_from(x->backend_name),
     };

@@ -41,9 +41,7 @@ static void report_one(const struct exchange *x, struct request_report *row)
     struct frame_request f;
     *row = (struct request_report){.stage = stage_of(x)};
     row->age_us = now_us > x->begun_us ? now_us - x->begun_us : 0;
-    uint64_t until_us = t->state == TICKET_QUEUED ? now_us : t->sent_us;
-    if (t->submitted_us != 0 && until_us > t->submitted_us)
-        row->queued_us = until_us - t->submitted_us;
+    row->queued_us = ticket_queue_us(t, now_us);
     if (x->site != NULL)
         copy_text(row->pool, sizeof row->pool, slice_from(x->site->settings.name));
     const char *claimant = ticket_waits_for(t);

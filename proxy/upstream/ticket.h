@@ -105,7 +105,7 @@ struct ticket {
     struct window_sender to_app;
     struct window_receiver from_app;
     uint64_t queued_us;             /* since when it waits, this time */
-    uint64_t submitted_us, sent_us; /* queue time = sent - submitted */
+    uint64_t submitted_us, sent_us; /* ticket_queue_us; 0: not yet */
 };
 
 void ticket_init(struct ticket *t, const struct ticket_events *events);
@@ -113,6 +113,16 @@ void ticket_init(struct ticket *t, const struct ticket_events *events);
 /* Sends it to a backend with credit or queues it. May call events->failed (QUEUE_FULL,
  * OVERLOADED, SHUTTING_DOWN) or events->sent before it returns. */
 void pool_submit(struct pool *pool, struct ticket *t);
+
+/* How long it waited, or waits, in the queue; 0: it was never there. */
+static inline uint64_t ticket_queue_us(const struct ticket *t, uint64_t now_us)
+{
+    bool is_there = t->state == TICKET_QUEUED || t->sent_us == 0;
+    uint64_t until_us = is_there ? now_us : t->sent_us;
+    return t->submitted_us != 0 && until_us > t->submitted_us
+               ? until_us - t->submitted_us
+               : 0;
+}
 
 /* The name of the app server that it waits for alone; NULL: it does not. */
 const char *ticket_waits_for(const struct ticket *t);

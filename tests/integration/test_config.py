@@ -2,6 +2,7 @@
 """A configuration file: several applications behind one proxy, chosen by host and path;
 --check; what SIGHUP changes under load, and what it does not."""
 
+import json
 import pathlib
 import re
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 
 import pytest
+import requests
 from conftest import HERE, PYTHON, ROOT, Connection, free_port, program, until
 
 TWO_POOLS = """
@@ -190,6 +192,19 @@ def test_the_access_log_names_the_pool(served):
     log = s.proxy.log()
     assert re.search(r"GET /api/1 .* pool=api backend=a1 ", log)
     assert re.search(r"GET /none .* pool=- backend=- ", log)
+
+
+def test_the_access_log_says_how_long_a_request_waited(start):
+    """Also of one that never left the queue."""
+    bind = f"127.0.0.1:{free_port()}"
+    argv = ["--bind", bind, "--queue-timeout", "1", "--access-logfile", "-", "--log-format", "json"]
+    proxy = start(program("banyan-proxy"), *argv, "--backend", f"ipc://{start.folder}/nobody")
+    proxy.wait_log("listening on")
+    assert requests.get(f"http://{bind}/late", timeout=20).status_code == 503
+    proxy.wait_log('"target":"/late"')
+    line = next(row for row in proxy.log().splitlines() if '"target":"/late"' in row)
+    waited = json.loads(line)["queue_s"]
+    assert 0.9 < waited < json.loads(line)["request_s"] + 0.01
 
 
 def test_links_that_take_most_of_the_open_files_are_warned_of(start):
