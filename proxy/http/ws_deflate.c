@@ -27,6 +27,7 @@ struct ws_inflater {
     z_stream z;
     uint8_t tail_at; /* bytes of the tail that were fed */
     bool saw_end;    /* a final block; another stream may follow it */
+    bool is_between; /* two blocks, as far as was fed */
     struct ws_inflater *next;
 };
 
@@ -199,7 +200,7 @@ struct ws_inflater *ws_inflater_take(struct ws_deflate *d)
         ASSERT(begun == Z_OK);
     }
     i->tail_at = 0;
-    i->saw_end = false;
+    i->saw_end = i->is_between = false;
     return i;
 }
 
@@ -295,14 +296,20 @@ enum step ws_inflate(struct ws_inflater *i,
             /* A final block ends a stream, not the message. */
             i->saw_end = true;
             (void)inflateReset(z);
-        } else if (result != Z_OK && result != Z_BUF_ERROR) {
+            continue;
+        }
+        if (result != Z_OK && result != Z_BUF_ERROR) {
             step = STEP_BAD;
-        } else if (z->avail_out > 0 && input->len == 0) {
+            continue;
+        }
+        if (result == Z_OK) /* zlib forgets it when it is called with nothing to do */
+            i->is_between = (z->data_type & 128) != 0;
+        if (z->avail_out > 0 && input->len == 0) {
             if (!is_last)
                 break;
             /* All was fed and nothing is held back: between two blocks, or cut off. */
             if (i->tail_at == TAIL)
-                step = (z->data_type & 128) != 0 || i->saw_end ? STEP_DONE : STEP_BAD;
+                step = i->is_between || i->saw_end ? STEP_DONE : STEP_BAD;
         }
     }
     *ret_length = room - z->avail_out;

@@ -221,6 +221,41 @@ static void messages_come_back_in_one_piece_or_many(void **state)
 }
 
 /* Two connections speak in turns; neither sees the other's words. */
+/* Then what is left to read of it is its end alone. */
+static void a_message_may_fill_the_room_to_its_last_byte(void **state)
+{
+    (void)state;
+    static char data[4000];
+    struct ws_terms terms = {true, 0};
+    struct ws_deflate *d = ws_deflate_new();
+    struct buf packed, out;
+    buf_init(&packed, 0);
+    buf_init(&out, 0);
+    fill(data, sizeof data, 0);
+    for (size_t length = 1; length <= sizeof data; length++) {
+        buf_clear(&packed);
+        ws_deflate_piece(d, &terms, slice_of(data, length), true, &packed);
+        for (size_t parts = 1; parts <= 4; parts++) {
+            if (length % parts != 0)
+                continue;
+            enum step step =
+                inflate_all(d, buf_slice(&packed), 1, length / parts, &out);
+            if (step != STEP_DONE || buf_len(&out) != length)
+                fail_msg("%zu bytes in %zu parts", length, parts);
+        }
+    }
+    /* Two symbols, of which one ends the block: its end and the next one's beginning
+     * are read together with the last match. */
+    struct slice zeros = SLICE("\xec\xc1\x31\x01\x00\x00\x00\xc2\xa0\xf5\x4f\x6d\x0a"
+                               "\x3f\xa0\x00\x03\x00\x00\x06");
+    for (size_t room = 1; room <= 3873; room++)
+        if (inflate_all(d, zeros, 1, room, &out) != STEP_DONE || buf_len(&out) != 3873)
+            fail_msg("room of %zu", room);
+    buf_fini(&packed);
+    buf_fini(&out);
+    ws_deflate_free(&d);
+}
+
 static void messages_of_several_connections_may_be_mixed(void **state)
 {
     (void)state;
@@ -271,6 +306,7 @@ int main(void)
         cmocka_unit_test(reads_the_examples_of_the_standard),
         cmocka_unit_test(refuses_what_is_not_compressed),
         cmocka_unit_test(messages_come_back_in_one_piece_or_many),
+        cmocka_unit_test(a_message_may_fill_the_room_to_its_last_byte),
         cmocka_unit_test(messages_of_several_connections_may_be_mixed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
