@@ -3,10 +3,10 @@
 #include "appserver/child.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -58,16 +58,25 @@ static void say(const struct worker_options *options, char word)
     (void)!write(options->words_fd, &word, 1);
 }
 
-void worker_await_turn(const struct worker_options *options)
+void worker_say_prepared(const struct worker_options *options)
 {
-    eventfd_t count;
+    say(options, WORD_PREPARED);
+}
 
-    say(options, WORD_IMPORTED);
+enum turn worker_turn(const struct worker_options *options, int stop_fd, int timeout_ms)
+{
+    struct pollfd stop_go[] = {
+        {.fd = stop_fd, .events = POLLIN},
+        {.fd = options->go_fd, .events = POLLIN},
+    };
+
     if (options->go_fd < 0)
-        return;
-    while (eventfd_read(options->go_fd, &count) != 0 && errno == EINTR)
+        return TURN_NOW;
+    while (poll(stop_go, 2, timeout_ms) < 0 && errno == EINTR)
         continue;
-    (void)close(options->go_fd);
+    if (stop_go[0].revents != 0)
+        return TURN_NEVER;
+    return stop_go[1].revents != 0 ? TURN_NOW : TURN_LATER;
 }
 
 void worker_say_ready(const struct worker_options *options)

@@ -328,6 +328,8 @@ static int next_timeout_ms(const struct master *m)
             next_us = slot->start_at_us;
         if (slot->kill_at_us != 0 && slot->kill_at_us < next_us)
             next_us = slot->kill_at_us;
+        if (slot->next.kill_at_us != 0 && slot->next.kill_at_us < next_us)
+            next_us = slot->next.kill_at_us;
     }
     return clock_poll_ms(next_us);
 }
@@ -359,8 +361,10 @@ static void on_stop_signal(struct master *m, int number)
         return;
     }
     log_warn(NULL, "stopping at once on a second SIG%s", sigabbrev_np(number));
-    for (uint32_t i = 0; i < m->slot_count; i++)
+    for (uint32_t i = 0; i < m->slot_count; i++) {
         slot_kill(m->slots[i]);
+        slot_kill_next(m->slots[i]);
+    }
 }
 
 static void on_word(struct master *m, struct slot *slot)
@@ -443,9 +447,9 @@ static void on_end(struct master *m, struct slot *slot, int status)
         return;
     }
     if (code == EXIT_IMPORT && m->generation == 1 && !slot->was_ready) {
-        log_error(NULL, "worker %u (pid %d) could not import %s; stopping",
-                  slot->number, (int)pid, m->options->application);
-        slot_retire(slot);
+        log_error(NULL, "worker %u (pid %d) could not start %s; stopping", slot->number,
+                  (int)pid, m->options->application);
+        slot_retire(slot, master_kill_time(m));
         slot_ended(slot, 0);
         stop_all(m, EXIT_IMPORT);
         return;
@@ -458,7 +462,7 @@ static void on_end(struct master *m, struct slot *slot, int status)
     }
     uint64_t delay_us = backoff_next(&slot->backoff, alive_us);
     if (code == EXIT_IMPORT)
-        (void)snprintf(reason, sizeof reason, "could not import the application");
+        (void)snprintf(reason, sizeof reason, "could not start the application");
     if (slot->retired)
         log_warn(NULL, "worker %u (pid %d) %s", slot->number, (int)pid, reason);
     else if (delay_us == 0)
@@ -480,22 +484,29 @@ static void stop_all(struct master *m, int exit_code)
     m->roll = ROLL_NONE;
     m->exit_code = exit_code;
     for (uint32_t i = 0; i < m->slot_count; i++) {
-        slot_retire(m->slots[i]);
+        slot_retire(m->slots[i], master_kill_time(m));
         registrar_stop(m->registrar, m->slots[i], master_kill_time(m));
     }
 }
 
+static bool
+is_overdue(const struct master *m, const struct slot *slot, pid_t pid, uint64_t at_us)
+{
+    if (at_us == 0 || at_us > clock_now_us())
+        return false;
+    log_warn(NULL, "worker %u (pid %d) did not stop within %g s; killing it",
+             slot->number, (int)pid, m->options->graceful_timeout_s);
+    return true;
+}
+
 static void kill_overdue(struct master *m)
 {
-    uint64_t now_us = clock_now_us();
-
     for (uint32_t i = 0; i < m->slot_count; i++) {
         struct slot *slot = m->slots[i];
-        if (slot->kill_at_us == 0 || slot->kill_at_us > now_us)
-            continue;
-        log_warn(NULL, "worker %u (pid %d) did not stop within %g s; killing it",
-                 slot->number, (int)slot->pid, m->options->graceful_timeout_s);
-        slot_kill(slot);
+        if (is_overdue(m, slot, slot->pid, slot->kill_at_us))
+            slot_kill(slot);
+        if (is_overdue(m, slot, slot->next.pid, slot->next.kill_at_us))
+            slot_kill_next(slot);
     }
 }
 
@@ -504,7 +515,7 @@ static void drop_done(struct master *m)
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < m->slot_count; i++) {
-        if (m->slots[i]->state == SLOT_DONE)
+        if (m->slots[i]->state == SLOT_DONE && m->slots[i]->next.pid == 0)
             slot_free(&m->slots[i]);
         else
             m->slots[kept++] = m->slots[i];

@@ -13,12 +13,12 @@
 #include "protocol/keys.h"
 
 enum {
-    EXIT_IMPORT = 3, /* the application could not be imported */
+    EXIT_IMPORT = 3, /* the application could not be imported or started */
     EXIT_STUCK = 4,  /* something in the worker does not end */
 };
 
 /* What a worker writes to words_fd, a byte each. */
-enum { WORD_IMPORTED = 'i', WORD_READY = 'r', WORD_SPENT = 's' };
+enum { WORD_PREPARED = 'p', WORD_READY = 'r', WORD_SPENT = 's' };
 
 /* What one worker process is told. It lives as long as the process. */
 struct worker_options {
@@ -27,7 +27,7 @@ struct worker_options {
     uint32_t generation;  /* from 1 */
     const char *endpoint; /* {n} and {g} replaced */
     int words_fd;         /* for the functions below */
-    int go_fd;            /* eventfd; -1: the endpoint is free */
+    int go_fd;            /* readable: the endpoint is free; -1: it is */
     struct keys *keys;    /* borrowed; NULL: none */
     int reread_fd;        /* readable: read them again */
 };
@@ -49,14 +49,24 @@ struct master_hooks {
     int (*work)(const struct worker_options *options);
 };
 
-/* For work(), when the application is imported, and before the endpoint is opened:
- * returns when it is free, which may take as long as the requests of the process before
- * this one. Without the interpreter's lock. */
-void worker_await_turn(const struct worker_options *options);
+enum turn {
+    TURN_LATER, /* the process before this one still has the endpoint */
+    TURN_NOW,
+    TURN_NEVER, /* this one is to end */
+};
+
+/* For work(), in this order. All is done that can be done before the endpoint is
+ * opened. From now on SIGTERM must end the process in order: */
+void worker_say_prepared(const struct worker_options *options);
+/* Whether the endpoint may be opened; waits for that, `timeout_ms` as in poll(2). It
+ * may take as long as the requests of the process before. `stop_fd` is readable after
+ * SIGTERM. */
+MUST_CHECK enum turn
+worker_turn(const struct worker_options *options, int stop_fd, int timeout_ms);
 /* The endpoint is open. */
 void worker_say_ready(const struct worker_options *options);
 /* The process is to be replaced (max-requests, max-memory). It goes on until SIGTERM,
- * which comes when the next one has imported the application. Any thread. */
+ * which comes when the next one is prepared. Any thread. */
 void worker_say_spent(const struct worker_options *options);
 
 /* Runs until told to stop; returns the exit code of the program. Goes to --chdir

@@ -53,7 +53,7 @@ void roll_advance(struct master *m);
 uint64_t roll_next_us(const struct master *m);
 /* A process of the slot ended before it was ready. */
 void roll_fail(struct master *m, const struct slot *slot);
-/* The one that was to be the slot's next was reaped. */
+/* The slot's next process was reaped. */
 void roll_next_ended(struct master *m, struct slot *slot, int status);
 /* When a process that is told to stop now is killed. */
 uint64_t master_kill_time(const struct master *m);

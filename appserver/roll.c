@@ -35,7 +35,7 @@ void roll_begin(struct master *m)
     }
     log_info(NULL, "replacing the workers one by one on SIGHUP");
     for (uint32_t i = 0; i < m->slot_count; i++)
-        slot_outdate(m->slots[i]);
+        slot_outdate(m->slots[i], master_kill_time(m));
     m->turn = m->slot_count - 1;
     m->roll = ROLL_SLOTS;
 }
@@ -112,18 +112,18 @@ static void advance_slots(struct master *m)
     }
 }
 
-/* A next process imports the application, the one before it is stopped, the next one
- * is ready: true. */
+/* A next process is prepared, the one before it is stopped, the next one is ready:
+ * true. */
 static bool replace(struct master *m, struct slot *slot)
 {
     if (slot->state == SLOT_READY) {
         if (!is_old(slot))
             return true;
-        if (slot->next.is_imported)
+        if (slot->next.is_prepared)
             slot_stop(slot, master_kill_time(m));
         else if (slot->next.pid == 0 && !master_start_next(m, slot))
             next_failed(m, slot, slot->is_outdated);
-    } else if (slot->is_outdated && !slot->is_imported) {
+    } else if (slot->is_outdated && !slot->is_prepared) {
         slot_stop(slot, master_kill_time(m)); /* nobody serves, so at once */
     }
     return false;
@@ -136,8 +136,14 @@ void roll_next_ended(struct master *m, struct slot *slot, int status)
     bool was_new = !slot->next.is_outdated;
 
     process_reason(status, reason);
+    if (slot->next.is_dropped) {
+        log_info(NULL, "worker %u: the dropped process (pid %d) %s", slot->number,
+                 (int)slot->next.pid, reason);
+        slot_next_ended(slot);
+        return;
+    }
     if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_IMPORT)
-        (void)snprintf(reason, sizeof reason, "could not import the application");
+        (void)snprintf(reason, sizeof reason, "could not start the application");
     log_error(NULL, "worker %u: the next process (pid %d) %s%s", slot->number,
               (int)slot->next.pid, reason,
               slot->state == SLOT_READY ? "; the one before goes on" : "");
@@ -178,7 +184,7 @@ static void advance_generation(struct master *m)
     for (uint32_t i = 0; i < m->slot_count; i++) {
         struct slot *slot = m->slots[i];
         if (slot->generation != m->generation) {
-            slot_retire(slot);
+            slot_retire(slot, master_kill_time(m));
             registrar_stop(m->registrar, slot, master_kill_time(m));
         }
     }
@@ -226,7 +232,7 @@ void roll_fail(struct master *m, const struct slot *slot)
                   m->generation);
         for (uint32_t i = 0; i < m->slot_count; i++) {
             if (m->slots[i]->generation == m->generation) {
-                slot_retire(m->slots[i]);
+                slot_retire(m->slots[i], master_kill_time(m));
                 slot_kill(m->slots[i]);
                 slot_stop(m->slots[i], 0);
             }

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "appserver/endpoint.h"
@@ -31,6 +30,7 @@ static const struct {
     [SLOT_DONE] = {"done", 0},
 };
 
+static void drop_next(struct slot *slot, uint64_t kill_at_us);
 static void set_state(struct slot *slot, enum slot_state state);
 static void close_fd(int *fd_p);
 static void remember_socket(struct slot *slot);
@@ -58,8 +58,7 @@ void slot_free(struct slot **slot_p)
     if (slot == NULL)
         return;
     CHECK_OBJ(slot, SLOT_MAGIC);
-    ASSERT(slot->pid == 0);
-    slot_drop_next(slot);
+    ASSERT(slot->pid == 0 && slot->next.pid == 0);
     remove_socket(slot);
     close_fd(&slot->reread_fd);
     slot->magic = 0;
@@ -72,7 +71,7 @@ void slot_started(struct slot *slot, pid_t pid, int words_fd)
     CHECK_OBJ(slot, SLOT_MAGIC);
     slot->pid = pid;
     slot->words_fd = words_fd;
-    slot->is_imported = slot->is_outdated = slot->is_spent = false;
+    slot->is_prepared = slot->is_outdated = slot->is_spent = false;
     slot->next_at_us = 0;
     slot->started_us = clock_now_us();
     set_state(slot, SLOT_STARTING);
@@ -95,10 +94,10 @@ char slot_hear(struct slot *slot)
     char word = read_word(slot->words_fd);
     if (word == '\0')
         close_fd(&slot->words_fd);
-    if (word == WORD_IMPORTED)
-        slot->is_imported = true;
+    if (word == WORD_PREPARED)
+        slot->is_prepared = true;
     if (word == WORD_READY && slot->state == SLOT_STARTING) {
-        slot->was_ready = true;
+        slot->was_ready = slot->is_prepared = true;
         remember_socket(slot);
         set_state(slot, SLOT_READY);
         return word;
@@ -110,13 +109,13 @@ char slot_hear(struct slot *slot)
     return '\0';
 }
 
-void slot_outdate(struct slot *slot)
+void slot_outdate(struct slot *slot, uint64_t kill_at_us)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
     slot->is_outdated = true;
     slot->next_at_us = 0;
     if (slot->state == SLOT_READY)
-        slot_drop_next(slot);
+        drop_next(slot, kill_at_us);
     slot->next.is_outdated = slot->next.pid != 0;
 }
 
@@ -143,8 +142,8 @@ void slot_prepare(struct slot *slot, pid_t pid, int words_fd, int go_fd)
 void slot_hear_next(struct slot *slot)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
-    slot->next.is_imported = read_word(slot->next.words_fd) == WORD_IMPORTED;
-    if (!slot->next.is_imported)
+    slot->next.is_prepared = read_word(slot->next.words_fd) == WORD_PREPARED;
+    if (!slot->next.is_prepared)
         close_fd(&slot->next.words_fd);
 }
 
@@ -156,16 +155,36 @@ void slot_next_ended(struct slot *slot)
     slot->next = (struct understudy){.words_fd = -1, .go_fd = -1};
 }
 
-void slot_drop_next(struct slot *slot)
+void slot_kill_next(struct slot *slot)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
-    int status;
     if (slot->next.pid == 0)
         return;
     (void)kill(slot->next.pid, SIGKILL);
-    while (waitpid(slot->next.pid, &status, 0) < 0 && errno == EINTR)
-        continue;
-    slot_next_ended(slot);
+    slot->next.kill_at_us = 0;
+}
+
+/* What it still says is of no interest: it has no time to get prepared. */
+static void drop_next(struct slot *slot, uint64_t kill_at_us)
+{
+    struct understudy *next = &slot->next;
+
+    if (next->pid == 0)
+        return;
+    if (next->is_dropped) {
+        if (kill_at_us < next->kill_at_us)
+            next->kill_at_us = kill_at_us;
+        return;
+    }
+    if (next->is_prepared) {
+        (void)kill(next->pid, SIGTERM);
+        next->kill_at_us = kill_at_us;
+    } else {
+        slot_kill_next(slot);
+    }
+    next->is_dropped = true;
+    next->is_prepared = false;
+    close_fd(&next->words_fd);
 }
 
 /* It takes the place. */
@@ -178,7 +197,7 @@ static void promote(struct slot *slot)
     (void)eventfd_write(next.go_fd, 1);
     close_fd(&next.go_fd);
     slot_started(slot, next.pid, next.words_fd);
-    slot->is_imported = next.is_imported;
+    slot->is_prepared = next.is_prepared;
     slot->is_outdated = next.is_outdated;
 }
 
@@ -194,12 +213,12 @@ void slot_ended(struct slot *slot, uint64_t delay_us)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
     slot->pid = 0;
-    slot->is_imported = false;
+    slot->is_prepared = false;
     slot->kill_at_us = slot->leave_until_us = 0;
     close_fd(&slot->words_fd);
     slot->start_at_us = clock_now_us() + delay_us;
     set_state(slot, slot->retired ? SLOT_DONE : SLOT_WAITING);
-    if (!slot->retired && slot->next.pid != 0)
+    if (!slot->retired && slot->next.pid != 0 && !slot->next.is_dropped)
         promote(slot);
 }
 
@@ -213,9 +232,11 @@ void slot_stop(struct slot *slot, uint64_t kill_at_us)
             set_state(slot, SLOT_DONE);
         break;
     case SLOT_STARTING:
-        slot_kill(slot);
-        break;
     case SLOT_READY:
+        if (!slot->is_prepared) {
+            slot_kill(slot);
+            break;
+        }
         (void)kill(slot->pid, SIGTERM);
         slot->kill_at_us = kill_at_us;
         set_state(slot, SLOT_STOPPING);
@@ -240,12 +261,12 @@ void slot_kill(struct slot *slot)
         set_state(slot, SLOT_STOPPING);
 }
 
-void slot_retire(struct slot *slot)
+void slot_retire(struct slot *slot, uint64_t kill_at_us)
 {
     CHECK_OBJ(slot, SLOT_MAGIC);
     slot->retired = true;
     slot->has_turn = false;
-    slot_drop_next(slot);
+    drop_next(slot, kill_at_us);
 }
 
 static void set_state(struct slot *slot, enum slot_state state)

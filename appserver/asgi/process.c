@@ -36,12 +36,13 @@ struct process {
 
 static bool prepare(struct process *p, PyObject *app, bool is_legacy);
 static bool start_lifespan(struct process *p);
+static enum turn await_turn(struct process *p);
 static bool serve(struct process *p, const struct worker_options *o);
-static void await_turn(const struct worker_options *o);
 static enum err make_core(struct process *p, const struct worker_options *o);
 static bool start_warden(struct process *p);
 static void *watch_over(void *arg);
-static void run_loop(struct process *p);
+static void run_loop(struct process *p, bool (*is_over)(const struct process *p));
+static bool is_drained(const struct process *p);
 static void finish(struct process *p);
 static void stop_lifespan(struct process *p);
 static void on_stuck(void *arg, uint64_t thread_tag, const char *request_id);
@@ -59,12 +60,14 @@ int asgi_run(const struct worker_options *options, PyObject *app, bool is_legacy
         failure_print();
         return EXIT_IMPORT;
     }
-    await_turn(options);
     if (!start_lifespan(p))
         return EXIT_IMPORT;
     warden_take_sigterm();
-    if (serve(p, options))
-        run_loop(p);
+    enum turn turn = await_turn(p);
+    if (turn == TURN_NEVER)
+        atomic_store(&p->code, EXIT_SUCCESS);
+    else if (turn == TURN_NOW && serve(p, options))
+        run_loop(p, is_drained);
     finish(p);
     return atomic_load(&p->code);
 }
@@ -98,13 +101,6 @@ static bool prepare(struct process *p, PyObject *app, bool is_legacy)
     return p->server != NULL;
 }
 
-/* Before the lifespan begins: the loop would stand still meanwhile. */
-static void await_turn(const struct worker_options *o)
-{
-    GIL_YIELD;
-    worker_await_turn(o);
-}
-
 /* False: it was said why. */
 static bool start_lifespan(struct process *p)
 {
@@ -114,6 +110,37 @@ static bool start_lifespan(struct process *p)
         return true;
     (void)failure_report(NULL, "lifespan.startup");
     return false;
+}
+
+static enum turn look_for_turn(const struct process *p)
+{
+    return worker_turn(p->options, warden_fd(), 0);
+}
+
+static bool knows_turn(const struct process *p)
+{
+    return look_for_turn(p) != TURN_LATER;
+}
+
+/* Meanwhile the loop turns: the application has started and may have tasks.
+ * TURN_LATER: it cannot, which was reported. */
+static enum turn await_turn(struct process *p)
+{
+    worker_say_prepared(p->options);
+    if (knows_turn(p))
+        return look_for_turn(p);
+    py_own PyObject *module = PyImport_ImportModule("banyan._asgi");
+    py_own PyObject *stop =
+        module == NULL ? NULL
+                       : PyObject_CallMethod(module, "StopWhenReadable", "Oii", p->loop,
+                                             p->options->go_fd, warden_fd());
+    if (stop != NULL)
+        run_loop(p, knows_turn);
+    py_own PyObject *closed =
+        stop == NULL ? NULL : PyObject_CallMethod(stop, "close", NULL);
+    if (closed == NULL)
+        (void)failure_report(NULL, "waiting");
+    return look_for_turn(p);
 }
 
 /* False: it was reported. */
@@ -202,14 +229,19 @@ static void on_stuck(void *arg, uint64_t thread_tag, const char *request_id)
 
 /* ---- the loop ---- */
 
-/* Until the server has drained, whatever else ends a run. */
-static void run_loop(struct process *p)
+static bool is_drained(const struct process *p)
 {
-    while (!server_is_drained(p->server)) {
+    return server_is_drained(p->server);
+}
+
+/* Whatever else ends a run. */
+static void run_loop(struct process *p, bool (*is_over)(const struct process *p))
+{
+    while (!is_over(p)) {
         py_own PyObject *ran = PyObject_CallMethod(p->loop, "run_forever", NULL);
         if (ran == NULL)
             (void)failure_report(NULL, "the event loop");
-        else if (!server_is_drained(p->server))
+        else if (!is_over(p))
             log_warn(NULL, "the application stopped the event loop; it goes on");
     }
 }

@@ -56,6 +56,11 @@ void warden_take_sigterm(void)
     (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
+int warden_fd(void)
+{
+    return news.fd;
+}
+
 uint64_t warden_pick_limit(const struct app_options *o)
 {
     uint64_t chance = 0;

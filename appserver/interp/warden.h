@@ -21,6 +21,9 @@ MUST_CHECK bool warden_init(void);
  * meanwhile. */
 void warden_take_sigterm(void);
 
+/* Readable after SIGTERM, as long as nothing is served (worker_turn). */
+int warden_fd(void);
+
 /* --max-requests with its jitter, which keeps processes that started together from
  * being replaced together; 0: none. */
 uint64_t warden_pick_limit(const struct app_options *options);

@@ -25,6 +25,7 @@
 static const double JOIN_S = 5; /* for threads */
 
 static struct crew *make_crew(const struct app_options *o, PyObject *app);
+static enum turn await_turn(const struct worker_options *o);
 static enum err
 make_core(const struct worker_options *o, struct crew *crew, struct core **ret_core);
 static bool begin(const struct worker_options *o, struct crew *crew, struct core *core);
@@ -37,6 +38,8 @@ int workers_run(const struct worker_options *options, PyObject *app)
     struct crew *crew = call_init() ? make_crew(options->app, app) : NULL;
     if (crew == NULL)
         (void)failure_report(NULL, "starting");
+    else if (await_turn(options) == TURN_NEVER)
+        code = EXIT_SUCCESS;
     else if (make_core(options, crew, &core) == ERR_NONE &&
              begin(options, crew, core)) {
         GIL_YIELD;
@@ -71,6 +74,14 @@ static struct crew *make_crew(const struct app_options *o, PyObject *app)
     return crew_new(app, &options);
 }
 
+static enum turn await_turn(const struct worker_options *o)
+{
+    warden_take_sigterm();
+    worker_say_prepared(o);
+    GIL_YIELD;
+    return worker_turn(o, warden_fd(), -1);
+}
+
 static enum err
 make_core(const struct worker_options *o, struct crew *crew, struct core **ret_core)
 {
@@ -96,7 +107,6 @@ make_core(const struct worker_options *o, struct crew *crew, struct core **ret_c
     };
 
     GIL_YIELD;
-    worker_await_turn(o);
     enum err e = core_new(&options, &events, ret_core);
     if (e != ERR_NONE)
         log_error(NULL, "cannot serve at %s: %s", o->endpoint,
@@ -107,7 +117,6 @@ make_core(const struct worker_options *o, struct crew *crew, struct core **ret_c
 /* False: it was reported. */
 static bool begin(const struct worker_options *o, struct crew *crew, struct core *core)
 {
-    warden_take_sigterm();
     if (!crew_start(crew, core)) {
         (void)failure_report(NULL, "starting the threads");
         core_drain(core);

@@ -465,7 +465,7 @@ static void on_end(struct serve *s, int which, int status)
         child_ended(child, 0);
         log_error(NULL, "%s (pid %d) %s; stopping", child->name, (int)pid,
                   WEXITSTATUS(status) == EXIT_IMPORT && which == APP
-                      ? "could not import the application"
+                      ? "could not start the application"
                       : reason);
         end_now(s, WEXITSTATUS(status));
         return;

@@ -185,6 +185,11 @@ def children(pid):
     return found
 
 
+def app_master(process):
+    """The pid of the app server of a `banyan serve`."""
+    return until(lambda: [p for p, n in children(process.pid).items() if n == "banyan-app"], "a master")[0]
+
+
 class Site:
     """`banyan serve APP OPTIONS` on a free port of 127.0.0.1, up."""
 
@@ -204,8 +209,7 @@ class Site:
 
     def workers(self):
         """Pids of the app processes, in their order."""
-        master = until(lambda: [p for p, n in self.parts() if n == "banyan-app"], "a master")[0]
-        below = children(master)
+        below = children(app_master(self.process))
         return sorted(below, key=lambda pid: below[pid])
 
     def parts(self):

@@ -2,11 +2,15 @@
 """The lifespan of an application: its start before the first request, its failures, its end after
 the last one."""
 
+import contextlib
+import os
+import re
 import signal
+import time
 
 import pytest
 from asgi_talk import AsgiSite
-from conftest import HERE, PYTHON, free_port, program, until
+from conftest import HERE, PYTHON, app_master, free_port, program, until
 
 
 @pytest.fixture
@@ -18,6 +22,7 @@ def journal_site(site_of, tmp_path):
         journal.touch()
         env = ["--env", f"JOURNAL={journal}", "--env", f"LIFESPAN={how}"]
         site = AsgiSite(site_of, *env, *options, application="apps.asgi_journal")
+        site.journal = journal
         site.lines = lambda: journal.read_text().splitlines()
         return site
 
@@ -127,3 +132,110 @@ def test_88l_sighup_starts_anew_and_shuts_the_old_one_down(journal_site):
     site.process.signal(signal.SIGHUP)
     until(lambda: "shutdown" in site.lines() and site.lines().count("started") == 2, "the new one")
     assert site.get("/").status == 200
+
+
+# ---- while the one before serves ----
+
+
+def ready(site):
+    """How many processes have been ready."""
+    return site.log().count(" is ready on ")
+
+
+def longest_wait(site, is_over):
+    """Seconds, of requests one after the other until then."""
+    longest_s = 0
+    with site.connect() as connection:
+        while not is_over():
+            began = time.monotonic()
+            assert connection.ask("GET", "/").status == 200
+            longest_s = max(longest_s, time.monotonic() - began)
+            time.sleep(0.005)
+    return longest_s
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_88m_nobody_waits_for_a_slow_startup_after_sighup(journal_site, loop):
+    site = journal_site("good", "--env", "STARTUP_S=3", "--loop", loop)
+    site.process.signal(signal.SIGHUP)
+    assert longest_wait(site, lambda: ready(site) == 2) < 1
+    assert site.process.stop() == 0
+    assert site.lines().count("shutdown") == 2
+
+
+def test_88n_nor_when_a_process_is_recycled(journal_site):
+    site = journal_site("good", "--env", "STARTUP_S=3", "--max-requests", "50")
+    assert longest_wait(site, lambda: ready(site) == 3) < 1
+
+
+def test_88o_a_startup_that_fails_after_sighup_replaces_nobody(journal_site):
+    site = journal_site("good", "--workers", "2")
+    until(lambda: ready(site) == 2, "both")
+    broken = site.journal.with_name("journal.fails")
+    broken.touch()
+    site.process.signal(signal.SIGHUP)
+    site.wait_log("the workers are not replaced")
+    assert "the database is away" in site.log()
+    assert site.get("/").status == 200
+    assert "shutdown" not in site.lines()
+    broken.unlink()
+    site.process.signal(signal.SIGHUP)
+    site.wait_log("all workers are replaced")
+    assert ready(site) == 4 and site.get("/").status == 200
+
+
+def test_88p_a_spent_process_serves_until_another_one_starts(journal_site):
+    site = journal_site("good", "--max-requests", "3")
+    broken = site.journal.with_name("journal.fails")
+    broken.touch()
+    for _ in range(5):
+        assert site.get("/").status == 200
+    until(lambda: site.log().count("; the one before goes on") > 2, "the third attempt")
+    assert site.get("/").status == 200
+    assert "shutdown" not in site.lines()
+    broken.unlink()
+    until(lambda: ready(site) == 2, "the next process")
+    assert site.get("/").status == 200
+
+
+@pytest.fixture
+def waiting_site(journal_site):
+    """waiting_site(how, options...): a site and a connection; its process answers there in 4 seconds, and
+    the next one waits for that."""
+    with contextlib.ExitStack() as stack:
+
+        def make(how, *options):
+            site = journal_site(how, *options, "--log-level", "debug")
+            connection = stack.enter_context(site.connect())
+            connection.request("GET", "/?4")
+            until(lambda: "request" in site.lines(), "the request")
+            site.process.signal(signal.SIGHUP)
+            site.wait_log("ready -> stopping")
+            assert site.lines().count("started") == 2 and "answered" not in site.lines()
+            return site, connection
+
+        yield make
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_88q_a_stop_shuts_down_who_serves_and_who_waits(waiting_site, loop):
+    site, connection = waiting_site("good", "--loop", loop)
+    os.kill(app_master(site.process), signal.SIGTERM)
+    until(lambda: "shutdown" in site.lines(), "the shutdown of the one that waits")
+    assert "answered" not in site.lines()
+    until(lambda: re.search(r"the dropped process \(pid \d+\) exited with code 0", site.log()))
+    assert connection.response().body == b"['ready']"
+    until(lambda: site.lines().count("shutdown") == 2, "the shutdown of the one that served")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_88r_tasks_run_while_their_process_waits_and_may_stop_the_loop(waiting_site, loop):
+    site, connection = waiting_site("ticks", "--loop", loop)
+    waiting = [line.split()[-1] for line in site.lines() if "lifespan.startup" in line][1]
+    until(lambda: site.lines().count(f"tick {waiting}") > 12, "its ticks")
+    assert "answered" not in site.lines() and ready(site) == 1
+    assert connection.response().body == b"['ready']"
+    until(lambda: ready(site) == 2, "the next process")
+    assert site.get("/").body == b"['ready']"
+    assert site.process.stop() == 0
+    assert site.lines().count("shutdown") == 2

@@ -173,7 +173,7 @@ def test_an_import_failure_shows_its_traceback_and_ends_with_3(serve, app, expla
     s = serve("--workers", "2", app=app)
     assert s.process.wait() == 3
     assert explanation in s.log()
-    assert "could not import" in s.log()
+    assert "could not start" in s.log()
     s.assert_nothing_left()
 
 

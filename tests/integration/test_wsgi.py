@@ -11,7 +11,7 @@ import time
 from urllib.parse import quote
 
 import pytest
-from conftest import HERE, Connection, free_port, program, until
+from conftest import HERE, Connection, app_master, free_port, program, until
 
 
 # The one that the app server was built for.
@@ -737,6 +737,19 @@ def test_the_end_of_a_process_is_the_applications_too(start, host, preload):
     assert site.process.stop() == 0
     for text in ("imported", "thread ended", "atexit ran"):
         assert text in site.log()
+
+
+def test_so_is_the_end_of_one_that_waits_for_its_turn(start):
+    site = Site(start, "-w", "1", "--log-level", "debug", application="apps.endings")
+    with site.connect() as connection:
+        connection.request("GET", "/?4")
+        site.wait_log("a request runs")
+        site.process.signal(signal.SIGHUP)
+        site.wait_log("ready -> stopping")
+        os.kill(app_master(site.process), signal.SIGTERM)
+        site.wait_log("atexit ran")
+        until(lambda: re.search(r"the dropped process \(pid \d+\) exited with code 0", site.log()))
+        assert connection.response().body == b"ok"
 
 
 def test_preloaded_processes_serve(own_site):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Writes what happens to it into the file JOURNAL, one line each; LIFESPAN says how it behaves."""
+"""Writes what happens to it into the file JOURNAL, one line each; LIFESPAN says how it behaves, and the
+file JOURNAL.fails that it cannot start."""
 
 import asyncio
+import itertools
 import os
 
 from apps.asgi.reply import reply
@@ -25,21 +27,33 @@ async def lifespan(scope, receive, send):
         return
     message = await receive()
     note(f"{message['type']} {scope['asgi']['spec_version']} pid {os.getpid()}")
-    if HOW == "fails":
+    if HOW == "fails" or os.path.exists(os.environ["JOURNAL"] + ".fails"):
         return await send({"type": "lifespan.startup.failed", "message": "the database is away"})
     if HOW == "exits":
         raise SystemExit("cannot go on")
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(float(os.environ.get("STARTUP_S", 0.3)))
     scope["state"]["ready"] = True
     note("started")
+    task = asyncio.create_task(tick()) if HOW == "ticks" else None
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    if task:
+        task.cancel()
     await asyncio.sleep(0.2)
     note("shutdown")
     ended = {"type": "lifespan.shutdown.complete"}
     if HOW == "fails late":
         ended = {"type": "lifespan.shutdown.failed", "message": "could not flush"}
     await send(ended)
+
+
+async def tick():
+    """Stops the loop twice."""
+    for count in itertools.count():
+        note(f"tick {os.getpid()}")
+        await asyncio.sleep(0.02)
+        if count in (4, 8):
+            asyncio.get_running_loop().stop()
 
 
 async def http(scope, receive, send):

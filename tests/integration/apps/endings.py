@@ -22,5 +22,8 @@ threading.Thread(target=linger).start()
 
 
 def application(environ, start_response):
+    if environ["QUERY_STRING"]:
+        print("a request runs", file=sys.stderr)
+        time.sleep(float(environ["QUERY_STRING"]))
     start_response("200 OK", [])
     return [b"ok"]

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,6 +38,8 @@ struct shared {
     atomic_int blocked;         /* imports wait, */
     atomic_int held;            /* so does the end of those that got SIGTERM, */
     atomic_int told;            /* which are so many */
+    atomic_int lingering;       /* so does the end of those that wait for their turn, */
+    atomic_int dropped;         /* and so many of these got SIGTERM */
     atomic_int nexts, most;     /* that import or wait for their turn; most at once */
     atomic_int next_pid;        /* the latest of these */
     atomic_int before_forks, after_parents, after_children, waits;
@@ -75,6 +78,22 @@ static void say_ready(const struct worker_options *o)
     worker_say_ready(o);
 }
 
+/* False: SIGTERM came before, and there was an application to shut down. */
+static bool await_turn(const struct worker_options *o)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    int stop_fd = signalfd(-1, &set, SFD_CLOEXEC);
+    worker_say_prepared(o);
+    if (worker_turn(o, stop_fd, -1) == TURN_NOW)
+        return close(stop_fd) == 0;
+    atomic_fetch_add(&current->shared->dropped, 1);
+    while (atomic_load(&current->shared->lingering) != 0)
+        (void)usleep(1000);
+    return false;
+}
+
 static int wait_for_term(void)
 {
     sigset_t set;
@@ -91,7 +110,8 @@ static int serve(const struct worker_options *o)
     atomic_fetch_add(&current->shared->starts[o->number], 1);
     if (broken != 0)
         return EXIT_IMPORT;
-    worker_await_turn(o);
+    if (!await_turn(o))
+        return 0;
     say_ready(o);
     return wait_for_term();
 }

@@ -19,7 +19,8 @@ static int serve_until_spent(const struct worker_options *o)
         if (atomic_load(&shared->broken) != 0)
             return EXIT_IMPORT;
     }
-    worker_await_turn(o);
+    if (!await_turn(o))
+        return 0;
     if (before > 0)
         atomic_fetch_sub(&shared->nexts, 1);
     say_ready(o);
@@ -49,7 +50,7 @@ static void stop(struct fixture *f)
     assert_int_equal(exit_code(f), 0);
 }
 
-static void a_spent_one_serves_until_the_next_has_imported(void **state)
+static void a_spent_one_serves_until_the_next_is_prepared(void **state)
 {
     struct fixture *f = *state;
     struct ready old = start_recycling(f);
@@ -101,7 +102,8 @@ static int fail_next_of_0(const struct worker_options *o)
     int before = atomic_fetch_add(&current->shared->starts[o->number], 1);
     if (before > 0 && o->number == 0)
         return EXIT_IMPORT;
-    worker_await_turn(o);
+    if (!await_turn(o))
+        return 0;
     say_ready(o);
     if (before == 0)
         worker_say_spent(o);
@@ -141,6 +143,71 @@ static void a_stop_takes_the_next_along(void **state)
     stop(f); /* which waits for all of them */
 }
 
+/* The old one drains, and the next one waits for its turn. */
+static struct ready hold_the_turn(struct fixture *f)
+{
+    atomic_store(&f->shared->held, 1);
+    atomic_store(&f->shared->lingering, 1);
+    struct ready old = start_recycling(f);
+    atomic_store(&f->shared->blocked, 0);
+    await(&f->shared->told, 1);
+    return old;
+}
+
+static bool master_runs(struct fixture *f)
+{
+    return waitpid(f->master, NULL, WNOHANG) == 0;
+}
+
+static void a_stop_lets_a_next_one_shut_down_that_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct ready old = hold_the_turn(f);
+    (void)kill(f->master, SIGTERM);
+    await(&f->shared->dropped, 1);
+    atomic_store(&f->shared->held, 0);
+    while (kill(old.pid, 0) == 0)
+        (void)sched_yield();
+    (void)usleep(20000);
+    assert_true(master_runs(f));
+    atomic_store(&f->shared->lingering, 0);
+    assert_int_equal(exit_code(f), 0);
+    assert_false(file_exists(old.endpoint));
+}
+
+static void the_other_order_is_as_good(void **state)
+{
+    struct fixture *f = *state;
+    struct ready old = hold_the_turn(f);
+    (void)kill(f->master, SIGTERM);
+    await(&f->shared->dropped, 1);
+    atomic_store(&f->shared->lingering, 0);
+    while (kill(atomic_load(&f->shared->next_pid), 0) == 0)
+        (void)sched_yield();
+    assert_true(master_runs(f));
+    assert_int_equal(kill(old.pid, 0), 0);
+    atomic_store(&f->shared->held, 0);
+    assert_int_equal(exit_code(f), 0);
+}
+
+static void one_that_does_not_shut_down_is_killed_in_the_end(void **state)
+{
+    struct fixture *f = *state;
+    f->options.graceful_timeout_s = 1;
+    (void)hold_the_turn(f);
+    stop(f);
+    assert_int_equal(atomic_load(&f->shared->dropped), 1);
+}
+
+static void a_second_signal_kills_it_at_once(void **state)
+{
+    struct fixture *f = *state;
+    (void)hold_the_turn(f);
+    (void)kill(f->master, SIGTERM);
+    await(&f->shared->dropped, 1);
+    stop(f);
+}
+
 static void on_sighup_the_next_one_imports_anew(void **state)
 {
     struct fixture *f = *state;
@@ -155,7 +222,7 @@ static void on_sighup_the_next_one_imports_anew(void **state)
 }
 
 /* It takes the place, for nobody else serves there, and is replaced in its turn. */
-static void on_sighup_a_next_one_that_has_imported_is_old_itself(void **state)
+static void on_sighup_a_next_one_that_is_prepared_is_old_itself(void **state)
 {
     struct fixture *f = *state;
     atomic_store(&f->shared->held, 1);
@@ -197,9 +264,10 @@ static int fail_the_second_time(const struct worker_options *o)
     int before = atomic_fetch_add(&current->shared->starts[o->number], 1);
     if (before == 1)
         atomic_store(&current->shared->next_pid, getpid());
-    worker_await_turn(o);
+    if (!await_turn(o))
+        return 0;
     if (o->number == 0 && before == 1)
-        return EXIT_IMPORT; /* as lifespan.startup.failed */
+        return EXIT_FAILURE; /* as one that cannot open the endpoint */
     say_ready(o);
     if (o->number == 0 && before == 0)
         worker_say_spent(o);
@@ -269,7 +337,8 @@ static void a_roll_that_fails_leaves_it_to_another_attempt(void **state)
 static int serve_and_be_spent_the_second_time(const struct worker_options *o)
 {
     int before = atomic_fetch_add(&current->shared->starts[o->number], 1);
-    worker_await_turn(o);
+    if (!await_turn(o))
+        return 0;
     say_ready(o);
     if (o->number == 0 && before == 1)
         worker_say_spent(o);
@@ -302,7 +371,8 @@ static int serve_generations(const struct worker_options *o)
         (void)usleep(1000);
     if (atomic_load(&shared->broken) != 0)
         return EXIT_IMPORT;
-    worker_await_turn(o);
+    if (!await_turn(o))
+        return 0;
     say_ready(o);
     if (nexts == 2) {
         atomic_store(&shared->held, 1); /* the one before drains for long */
@@ -334,6 +404,7 @@ static void a_generation_ends_the_recycling_of_the_one_before(void **state)
     atomic_store(&f->shared->held, 0);
     assert_true(strstr(next_ready(f).endpoint, "/0-2") != NULL);
     await(&f->shared->told, 1);
+    await(&f->shared->dropped, 1);
     await(&f->shared->nexts, 3);
     atomic_store(&f->shared->held, 0);
     assert_true(strstr(next_ready(f).endpoint, "/0-2") != NULL);
@@ -371,14 +442,18 @@ static int set_up_recycling(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RECYCLING(a_spent_one_serves_until_the_next_has_imported),
+        RECYCLING(a_spent_one_serves_until_the_next_is_prepared),
         RECYCLING(one_at_a_time_is_replaced),
         RECYCLING(while_no_next_one_starts_it_serves),
         RECYCLING(one_whose_next_fails_lets_the_others_have_their_turn),
         RECYCLING(one_that_dies_meanwhile_has_its_next_already),
         RECYCLING(a_stop_takes_the_next_along),
+        RECYCLING(a_stop_lets_a_next_one_shut_down_that_waits),
+        RECYCLING(the_other_order_is_as_good),
+        RECYCLING(one_that_does_not_shut_down_is_killed_in_the_end),
+        RECYCLING(a_second_signal_kills_it_at_once),
         RECYCLING(on_sighup_the_next_one_imports_anew),
-        RECYCLING(on_sighup_a_next_one_that_has_imported_is_old_itself),
+        RECYCLING(on_sighup_a_next_one_that_is_prepared_is_old_itself),
         RECYCLING(a_next_one_that_dies_in_the_last_moment_has_a_successor),
         RECYCLING(a_roll_outlives_an_old_one_that_does_not_start),
         RECYCLING(a_roll_outlives_an_old_one_that_dies_before),

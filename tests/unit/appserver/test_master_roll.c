@@ -50,12 +50,13 @@ static int serve_slowly(const struct worker_options *o)
     atomic_fetch_add(&current->shared->starts[o->number], 1);
     while (atomic_load(&current->shared->blocked) != 0)
         (void)usleep(1000);
-    worker_await_turn(o);
+    if (!await_turn(o))
+        return 0;
     say_ready(o);
     return wait_for_term();
 }
 
-static void the_old_one_serves_until_the_next_has_imported(void **state)
+static void the_old_one_serves_until_the_next_is_prepared(void **state)
 {
     struct fixture *f = *state;
     f->options.processes = 1;
@@ -173,7 +174,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(sighup_replaces_the_workers_in_their_order),
         TEST(a_roll_stops_at_a_worker_that_does_not_start),
-        TEST(the_old_one_serves_until_the_next_has_imported),
+        TEST(the_old_one_serves_until_the_next_is_prepared),
         TEST(one_that_hangs_in_its_import_is_started_anew),
         TEST(one_that_dies_meanwhile_has_its_next_already),
         TEST(a_stop_takes_the_next_along),

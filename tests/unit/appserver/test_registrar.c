@@ -66,7 +66,7 @@ static void end_slot(struct slot **slot)
 {
     (void)kill((*slot)->pid, SIGKILL);
     assert_int_equal(waitpid((*slot)->pid, NULL, 0), (*slot)->pid);
-    slot_retire(*slot);
+    slot_retire(*slot, 0);
     slot_ended(*slot, 0);
     slot_free(slot);
 }

@@ -72,6 +72,13 @@ static int prepare(struct slot *slot)
     return fds[1];
 }
 
+static void get_prepared(struct slot *slot, int fd)
+{
+    assert_int_equal(write(fd, "p", 1), 1);
+    slot_hear_next(slot);
+    assert_true(slot->next.is_prepared);
+}
+
 static void make_ready(struct slot *slot, int fd)
 {
     assert_int_equal(write(fd, "r", 1), 1);
@@ -84,6 +91,15 @@ static int reap(struct slot *slot)
 {
     int status;
     assert_int_equal(waitpid(slot->pid, &status, 0), slot->pid);
+    return WTERMSIG(status);
+}
+
+static int reap_next(struct slot *slot)
+{
+    int status;
+    assert_int_equal(waitpid(slot->next.pid, &status, 0), slot->next.pid);
+    slot_next_ended(slot);
+    assert_int_equal(slot->next.pid, 0);
     return WTERMSIG(status);
 }
 
@@ -122,6 +138,22 @@ static void a_process_that_serves_nothing_yet_is_killed_at_once(void **state)
     slot_free(&slot);
 }
 
+static void one_that_is_prepared_is_told_to_end(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    int fd = start(slot);
+    assert_int_equal(write(fd, "p", 1), 1);
+    (void)close(fd);
+    assert_int_equal(slot_hear(slot), '\0');
+    slot_stop(slot, 5000);
+    assert_int_equal(slot->state, SLOT_STOPPING);
+    assert_int_equal(slot->kill_at_us, 5000);
+    assert_int_equal(reap(slot), SIGTERM);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
 static void a_pipe_that_closes_without_a_word_is_not_readiness(void **state)
 {
     (void)state;
@@ -156,7 +188,7 @@ static void a_retired_slot_is_done_when_its_process_ends(void **state)
     (void)state;
     struct slot *slot = slot_new(bind, 0, 1);
     make_ready(slot, start(slot));
-    slot_retire(slot);
+    slot_retire(slot, 5000);
     slot_kill(slot);
     (void)reap(slot);
     slot_ended(slot, 0);
@@ -175,7 +207,7 @@ static void stopping_one_that_waits_makes_it_due_or_done(void **state)
     slot_stop(slot, 5000);
     assert_int_equal(slot->state, SLOT_WAITING);
     assert_int_equal(slot->start_at_us, 0);
-    slot_retire(slot);
+    slot_retire(slot, 5000);
     slot_stop(slot, 5000);
     assert_int_equal(slot->state, SLOT_DONE);
     slot_free(&slot);
@@ -232,10 +264,10 @@ static void says_once_that_it_is_spent_and_stays_ready(void **state)
     (void)state;
     struct slot *slot = slot_new(bind, 0, 1);
     int fd = start(slot);
-    assert_int_equal(write(fd, "irs", 3), 3);
+    assert_int_equal(write(fd, "prs", 3), 3);
     (void)close(fd);
     assert_int_equal(slot_hear(slot), '\0');
-    assert_true(slot->is_imported);
+    assert_true(slot->is_prepared);
     assert_int_equal(slot_hear(slot), WORD_READY);
     assert_false(slot->is_spent);
     assert_int_equal(slot_hear(slot), WORD_SPENT);
@@ -246,7 +278,7 @@ static void says_once_that_it_is_spent_and_stays_ready(void **state)
     slot_kill(slot);
     (void)reap(slot);
     slot_ended(slot, 0);
-    assert_false(slot->is_imported);
+    assert_false(slot->is_prepared);
     make_ready(slot, start(slot));
     assert_false(slot->is_spent);
     slot_kill(slot);
@@ -278,13 +310,63 @@ static void outdating_one_that_serves_drops_its_next(void **state)
     struct slot *slot = slot_new(bind, 0, 1);
     make_ready(slot, start(slot));
     (void)close(prepare(slot));
-    pid_t next = slot->next.pid;
-    slot_outdate(slot);
+    slot_outdate(slot, 5000);
     assert_true(slot->is_outdated);
-    assert_int_equal(slot->next.pid, 0);
-    assert_int_equal(kill(next, 0), -1);
+    assert_int_equal(slot->next.kill_at_us, 0);
+    assert_int_equal(reap_next(slot), SIGKILL);
     slot_keep(slot);
     assert_false(slot->is_outdated);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    slot_free(&slot);
+}
+
+static void a_dropped_one_that_is_prepared_is_told_to_end(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    make_ready(slot, start(slot));
+    int fd = prepare(slot);
+    get_prepared(slot, fd);
+    (void)close(fd);
+    slot_outdate(slot, 5000);
+    assert_false(slot->next.is_prepared);
+    assert_int_equal(slot->next.words_fd, -1);
+    assert_int_equal(slot->next.kill_at_us, 5000);
+    slot_outdate(slot, 9000);
+    assert_int_equal(slot->next.kill_at_us, 5000);
+    slot_retire(slot, 3000);
+    assert_int_equal(slot->next.kill_at_us, 3000);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 0);
+    assert_int_equal(slot->state, SLOT_DONE);
+    assert_int_equal(reap_next(slot), SIGTERM);
+    slot_kill_next(slot);
+    slot_free(&slot);
+}
+
+static void a_dropped_one_does_not_take_the_place(void **state)
+{
+    (void)state;
+    struct slot *slot = slot_new(bind, 0, 1);
+    make_ready(slot, start(slot));
+    int fd = prepare(slot);
+    get_prepared(slot, fd);
+    (void)close(fd);
+    slot_outdate(slot, 5000);
+    slot_kill(slot);
+    (void)reap(slot);
+    slot_ended(slot, 700);
+    assert_int_equal(slot->state, SLOT_WAITING);
+    assert_int_equal(slot->start_at_us, 1700);
+    make_ready(slot, start(slot));
+    assert_int_equal(reap_next(slot), SIGTERM);
+    assert_int_equal(slot->state, SLOT_READY);
+    (void)close(prepare(slot));
+    slot_kill_next(slot);
+    assert_int_equal(reap_next(slot), SIGKILL);
     slot_kill(slot);
     (void)reap(slot);
     slot_ended(slot, 0);
@@ -297,13 +379,12 @@ static void a_next_one_that_is_ending_does_not_wait_for_its_turn(void **state)
     struct slot *slot = slot_new(bind, 0, 1);
     make_ready(slot, start(slot));
     int fd = prepare(slot);
-    assert_int_equal(write(fd, "i", 1), 1);
-    slot_hear_next(slot);
-    assert_true(slot->next.is_imported);
+    get_prepared(slot, fd);
     (void)close(fd);
     slot_hear_next(slot);
-    assert_false(slot->next.is_imported);
-    slot_retire(slot);
+    assert_false(slot->next.is_prepared);
+    slot_retire(slot, 5000);
+    assert_int_equal(reap_next(slot), SIGKILL);
     slot_kill(slot);
     (void)reap(slot);
     slot_ended(slot, 0);
@@ -316,10 +397,9 @@ static void outdating_one_that_stops_lets_its_next_take_the_place(void **state)
     struct slot *slot = slot_new(bind, 0, 1);
     make_ready(slot, start(slot));
     int fd = prepare(slot);
-    assert_int_equal(write(fd, "i", 1), 1);
-    slot_hear_next(slot);
+    get_prepared(slot, fd);
     slot_stop(slot, 5000);
-    slot_outdate(slot);
+    slot_outdate(slot, 5000);
     slot_reread(slot);
     pid_t next = slot->next.pid;
     assert_int_not_equal(next, 0);
@@ -329,7 +409,7 @@ static void outdating_one_that_stops_lets_its_next_take_the_place(void **state)
     slot_ended(slot, 700);
     assert_int_equal(slot->pid, next);
     assert_int_equal(slot->state, SLOT_STARTING);
-    assert_true(slot->is_imported);
+    assert_true(slot->is_prepared);
     assert_true(slot->is_outdated);
     assert_int_equal(eventfd_read(slot->reread_fd, &count), 0);
     make_ready(slot, fd);
@@ -352,6 +432,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(waits_starts_is_ready_stops_and_waits_again),
         TEST(a_process_that_serves_nothing_yet_is_killed_at_once),
+        TEST(one_that_is_prepared_is_told_to_end),
         TEST(a_pipe_that_closes_without_a_word_is_not_readiness),
         TEST(readiness_after_the_order_to_stop_changes_nothing),
         TEST(a_retired_slot_is_done_when_its_process_ends),
@@ -363,6 +444,8 @@ int main(void)
         TEST(says_once_that_it_is_spent_and_stays_ready),
         TEST(a_word_of_readiness_too_many_is_ignored),
         TEST(outdating_one_that_serves_drops_its_next),
+        TEST(a_dropped_one_that_is_prepared_is_told_to_end),
+        TEST(a_dropped_one_does_not_take_the_place),
         TEST(a_next_one_that_is_ending_does_not_wait_for_its_turn),
         TEST(outdating_one_that_stops_lets_its_next_take_the_place),
     };

@@ -37,6 +37,25 @@ def close_loop(loop, timeout):
     loop.close()
 
 
+class StopWhenReadable:
+    """Stops a loop when one of these descriptors is readable, once: of two stops the second
+    would end a later run."""
+
+    def __init__(self, loop, *fds):
+        self._loop = loop
+        self._fds = fds
+        for fd in fds:
+            loop.add_reader(fd, self._stop)
+
+    def close(self):
+        for fd in self._fds:
+            self._loop.remove_reader(fd)
+
+    def _stop(self):
+        self.close()
+        self._loop.stop()
+
+
 class StartupFailed(Exception):
     """The application said lifespan.startup.failed, with this message."""
 
