@@ -65,8 +65,8 @@ MUST_CHECK enum turn
 worker_turn(const struct worker_options *options, int stop_fd, int timeout_ms);
 /* The endpoint is open. */
 void worker_say_ready(const struct worker_options *options);
-/* The process is to be replaced (max-requests, max-memory). It goes on until SIGTERM,
- * which comes when the next one is prepared. Any thread. */
+/* The process is to be replaced (max-requests, max-memory, max-age). It goes on until
+ * SIGTERM, which comes when the next one is prepared. Any thread. */
 void worker_say_spent(const struct worker_options *options);
 
 /* Runs until told to stop; returns the exit code of the program. Goes to --chdir

@@ -93,6 +93,8 @@ static const struct option_row ROWS[] = {
      "up to so many more, by chance, so that not all are replaced at once"},
     {"max-memory", 0, OPTION_SIZE, ROW(max_memory_bytes), "SIZE", "0", 0, 0, NULL,
      "replace a process whose memory grew past it; 0: never"},
+    {"max-age", 0, OPTION_SECONDS, ROW(max_age_s), "SECONDS", "0", 0, 365 * 86400,
+     NULL, "replace a process that has served for so long; 0: never"},
 
     {"log-level", 0, OPTION_TEXT, ROW(log.level), "LEVEL", "info", 0, 0, "Running",
      "error, warning, info or debug"},

@@ -32,6 +32,7 @@ struct app_options {
     const char *root_path;
     int64_t max_requests, max_requests_jitter;
     int64_t max_memory_bytes;
+    double max_age_s;
     struct log_options log;
     struct option_list registers; /* proxies' control endpoints */
     const char *advertise;        /* endpoint, with {n} and {g}; NULL: bind */

@@ -17,7 +17,7 @@
 #include "protocol/base/log.h"
 
 enum {
-    MEMORY_CHECK_MS = 1000,
+    MEMORY_CHECK_US = 1000 * 1000,
     DRAIN_STEP_US = 50 * 1000,
     FLUSH_US = 200 * 1000, /* for the last answers, when a stuck request never drains */
 };
@@ -32,7 +32,8 @@ static struct {
 } news = {.fd = -1};
 
 static int wait_for_reason(const struct worker_options *o);
-static bool is_spent(const struct app_options *o);
+static int look_again_ms(const struct app_options *o, uint64_t old_at_us);
+static bool is_spent(const struct app_options *o, uint64_t old_at_us);
 static void end_within(double seconds, int code);
 static void *end_process(void *arg);
 static uint64_t resident_bytes(void);
@@ -83,29 +84,43 @@ int warden_wait(const struct worker_options *o)
 /* Returns the exit code that goes with the reason. */
 static int wait_for_reason(const struct worker_options *o)
 {
-    bool looks_at_memory = o->app->max_memory_bytes > 0, has_asked = false;
+    uint64_t age_us = (uint64_t)(o->app->max_age_s * 1e6);
+    uint64_t old_at_us = age_us == 0 ? UINT64_MAX : clock_now_us() + age_us;
+    bool has_asked = false;
     eventfd_t ignored;
 
     for (;;) {
         struct pollfd fd = {.fd = news.fd, .events = POLLIN};
-        (void)poll(&fd, 1, looks_at_memory && !has_asked ? MEMORY_CHECK_MS : -1);
+        (void)poll(&fd, 1, has_asked ? -1 : look_again_ms(o->app, old_at_us));
         (void)eventfd_read(news.fd, &ignored);
         if (atomic_load(&news.is_told))
             return EXIT_SUCCESS;
         if (atomic_load(&news.stuck) > 0)
             return EXIT_STUCK;
-        if (!has_asked && is_spent(o->app)) {
+        if (!has_asked && is_spent(o->app, old_at_us)) {
             worker_say_spent(o);
             has_asked = true;
         }
     }
 }
 
+static int look_again_ms(const struct app_options *o, uint64_t old_at_us)
+{
+    uint64_t check_us = clock_now_us() + MEMORY_CHECK_US;
+
+    return clock_poll_ms(o->max_memory_bytes > 0 && check_us < old_at_us ? check_us
+                                                                         : old_at_us);
+}
+
 /* It was said why. */
-static bool is_spent(const struct app_options *o)
+static bool is_spent(const struct app_options *o, uint64_t old_at_us)
 {
     if (atomic_load(&news.is_served_out)) {
         log_info(NULL, "--max-requests is reached");
+        return true;
+    }
+    if (clock_now_us() >= old_at_us) {
+        log_info(NULL, "--max-age is reached");
         return true;
     }
     if (o->max_memory_bytes <= 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Why and when a worker process ends, whichever interface it serves: SIGTERM, which it
- * asks its master for at --max-requests and --max-memory, or an application that is
- * stuck. Who waits here never takes the GIL: it must be able to end a process whose GIL
- * nobody gives back. */
+ * asks its master for at --max-requests, --max-memory and --max-age, or an application
+ * that is stuck. Who waits here never takes the GIL: it must be able to end a process
+ * whose GIL nobody gives back. */
 #ifndef INTERP_WARDEN_H
 #define INTERP_WARDEN_H
 

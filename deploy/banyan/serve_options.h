@@ -23,6 +23,7 @@ struct serve_options {
     bool embedded, preload;
     double timeout_s, graceful_timeout_s;
     int64_t max_requests, max_requests_jitter, max_memory_bytes;
+    double max_age_s;
     const char *access_logfile, *metrics, *state_file;
     struct log_options log;
     bool sched_batch;

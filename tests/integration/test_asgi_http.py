@@ -758,6 +758,12 @@ def test_max_requests_replaces_the_process_and_loses_none(own_site):
     until(lambda: pids.add(site.value("/process")["pid"]) or len(pids) > 4)
 
 
+def test_max_age_replaces_the_process_and_loses_none(own_site):
+    site = own_site("--max-age", "1")
+    pids = set()
+    until(lambda: pids.add(site.value("/process")["pid"]) or len(pids) > 2)
+
+
 def test_preloaded_processes_serve(own_site):
     site = own_site("-w", "2", "--preload")
     until(lambda: site.log().count(" is up (pid ") == 2, "the second process")

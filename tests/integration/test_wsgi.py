@@ -703,6 +703,21 @@ def test_max_memory_replaces_the_process(own_site):
     assert "--max-memory" in site.log()
 
 
+def test_max_age_replaces_the_process_and_loses_none(own_site):
+    site = own_site("-w", "1", "--max-age", "1")
+    began, pids = time.monotonic(), set()
+
+    def count_pids():
+        answer = site.get("/whoami")
+        assert answer.status == 200
+        pids.add(answer.body)
+        return len(pids)
+
+    until(lambda: count_pids() > 2)
+    assert time.monotonic() - began > 1.5
+    assert site.log().count("--max-age is reached") >= 2
+
+
 def test_threads_grow_on_demand(own_site):
     site = own_site("-w", "1", "--threads", "1", "--threads-max", "4")
     began = time.monotonic()

@@ -52,6 +52,7 @@ static void has_defaults_for_all_but_endpoint_and_application(void **state)
     assert_string_equal(o.log.level, "info");
     assert_int_equal(o.max_requests, 0);
     assert_int_equal(o.max_memory_bytes, 0);
+    assert_true(o.max_age_s == 0);
     assert_int_equal(o.ready_fd, -1);
     assert_false(o.embedded || o.preload || o.insecure);
 }

@@ -98,10 +98,11 @@ static char directory[] = "/run/banyan-1-abcdef";
 static void what_it_tells_the_app_server_is_understood_there(void **state)
 {
     (void)state;
-    struct child *child = words_for(
-        "-w 3 --threads 7 --chdir /srv --python py -e A=1,2 -e B=2 "
-        "--timeout 0.25 --graceful-timeout 500ms --max-memory 1G --preload demo:app",
-        true, directory);
+    struct child *child =
+        words_for("-w 3 --threads 7 --chdir /srv --python py -e A=1,2 -e B=2 "
+                  "--timeout 0.25 --graceful-timeout 500ms --max-memory 1G --max-age "
+                  "90m --preload demo:app",
+                  true, directory);
     struct app_options o;
     int code = -1;
     assert_true(app_options_read((int)child->word_count, child->words, &o, &code));
@@ -117,6 +118,7 @@ static void what_it_tells_the_app_server_is_understood_there(void **state)
     assert_true(o.timeout_s > 0.249 && o.timeout_s < 0.251);
     assert_true(o.graceful_timeout_s > 0.499 && o.graceful_timeout_s < 0.501);
     assert_int_equal(o.max_memory_bytes, 1 << 30);
+    assert_true(o.max_age_s > 5399 && o.max_age_s < 5401);
     assert_true(o.preload);
     assert_false(o.sched_batch || o.embedded);
     child_free(&child);
