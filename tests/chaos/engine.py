@@ -22,6 +22,10 @@ BUILD_S = 1200
 building = threading.Lock()
 
 
+class NotHere(Exception):
+    """Why an experiment is impossible on this machine."""
+
+
 def missing():
     """Why there can be no containers here; None: there can."""
     for program in ("docker", "docker-compose"):
