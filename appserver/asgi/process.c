@@ -60,8 +60,10 @@ int asgi_run(const struct worker_options *options, PyObject *app, bool is_legacy
         failure_print();
         return EXIT_IMPORT;
     }
-    if (!start_lifespan(p))
+    if (!start_lifespan(p)) {
+        warden_end_soon(EXIT_IMPORT); /* it may have left threads */
         return EXIT_IMPORT;
+    }
     warden_take_sigterm();
     enum turn turn = await_turn(p);
     if (turn == TURN_NEVER)

@@ -21,7 +21,7 @@ enum {
     DRAIN_STEP_US = 50 * 1000,
     FLUSH_US = 200 * 1000, /* for the last answers, when a stuck request never drains */
 };
-static const double END_S = 15; /* for all after the drain */
+static const double END_S = 15; /* for all that is not the drain */
 
 /* What the warden is woken for. Written from signal handlers and any thread. */
 static struct {
@@ -79,6 +79,11 @@ int warden_wait(const struct worker_options *o)
 
     end_within(o->app->graceful_timeout_s + END_S, code);
     return code;
+}
+
+void warden_end_soon(int code)
+{
+    end_within(END_S, code);
 }
 
 /* Returns the exit code that goes with the reason. */

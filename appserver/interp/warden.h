@@ -40,6 +40,9 @@ unsigned warden_stuck_count(void);
  * holds the GIL. */
 MUST_CHECK int warden_wait(const struct worker_options *options);
 
+/* The same for one that has nothing to wait for: it ends with `code` soon. */
+void warden_end_soon(int code);
+
 /* Without the GIL, after warden_wait: drains the core for --graceful-timeout. False:
  * something is still inside the application. */
 MUST_CHECK bool warden_drain(const struct app_options *options, struct core *core);

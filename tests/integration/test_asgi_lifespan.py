@@ -239,3 +239,11 @@ def test_88r_tasks_run_while_their_process_waits_and_may_stop_the_loop(waiting_s
     assert site.get("/").body == b"['ready']"
     assert site.process.stop() == 0
     assert site.lines().count("shutdown") == 2
+
+
+def test_88s_a_startup_that_fails_ends_whatever_thread_it_left(journal_site):
+    site = journal_site("good")
+    site.journal.with_name("journal.fails").write_text("thread")
+    site.process.signal(signal.SIGHUP)
+    until(lambda: "the workers are not replaced" in site.log(), "the end", patience_s=40)
+    assert site.get("/").status == 200

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Writes what happens to it into the file JOURNAL, one line each; LIFESPAN says how it behaves, and the
-file JOURNAL.fails that it cannot start."""
+file JOURNAL.fails that it cannot start; with a text, that it leaves a thread behind then."""
 
 import asyncio
 import itertools
 import os
+import pathlib
+import threading
+import time
 
 from apps.asgi.reply import reply
 
@@ -27,7 +30,10 @@ async def lifespan(scope, receive, send):
         return
     message = await receive()
     note(f"{message['type']} {scope['asgi']['spec_version']} pid {os.getpid()}")
-    if HOW == "fails" or os.path.exists(os.environ["JOURNAL"] + ".fails"):
+    broken = pathlib.Path(os.environ["JOURNAL"] + ".fails")
+    if broken.exists() and broken.read_text():
+        threading.Thread(target=time.sleep, args=(60,)).start()
+    if HOW == "fails" or broken.exists():
         return await send({"type": "lifespan.startup.failed", "message": "the database is away"})
     if HOW == "exits":
         raise SystemExit("cannot go on")
