@@ -368,7 +368,8 @@ void successor_reap(struct successor *s)
     char how[PROCESS_REASON_BYTES];
     process_reason(status, how);
     if (s->progress == SERVING)
-        log_warn(NULL, "the new proxy (pid %d) %s", (int)s->pid, how);
+        log_write(status == 0 ? LOG_INFO : LOG_WARN, NULL, "the new proxy (pid %d) %s",
+                  (int)s->pid, how);
     if (s->reason[0] == '\0')
         (void)snprintf(s->reason, sizeof s->reason, "the new proxy %s", how);
     s->pid = 0;
