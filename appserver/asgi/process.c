@@ -54,8 +54,6 @@ int asgi_run(const struct worker_options *options, PyObject *app, bool is_legacy
 
     p->options = options;
     atomic_init(&p->code, EXIT_FAILURE);
-    /* Before the application starts programs or threads, and again behind it. */
-    warden_take_sigterm();
     if (!prepare(p, app, is_legacy)) {
         failure_print();
         return EXIT_IMPORT;

@@ -115,19 +115,20 @@ static void wait_end(void)
 
 static int work(const struct worker_options *options)
 {
-    py_own PyObject *app =
-        preloaded != NULL ? Py_NewRef(preloaded) : load(options->app);
     enum interface interface;
 
+    if (!warden_init()) {
+        log_error(NULL, "eventfd: %s", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    warden_take_sigterm(); /* before the application starts programs */
+    py_own PyObject *app =
+        preloaded != NULL ? Py_NewRef(preloaded) : load(options->app);
     if (app == NULL)
         return EXIT_IMPORT;
     if (!loader_detect(app, options->app->interface, &interface)) {
         failure_print();
         return EXIT_IMPORT;
-    }
-    if (!warden_init()) {
-        log_error(NULL, "eventfd: %s", strerror(errno));
-        return EXIT_FAILURE;
     }
     int code = interface == INTERFACE_WSGI
                    ? workers_run(options, app)

@@ -25,7 +25,8 @@ static const double END_S = 15; /* for all that is not the drain */
 
 /* What the warden is woken for. Written from signal handlers and any thread. */
 static struct {
-    int fd; /* eventfd */
+    int fd;    /* eventfd */
+    pid_t pid; /* whose it is */
     atomic_bool is_told;
     atomic_uint stuck;
     atomic_bool is_served_out;
@@ -42,6 +43,7 @@ static void wake(void);
 
 bool warden_init(void)
 {
+    news.pid = getpid();
     news.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return news.fd >= 0;
 }
@@ -210,9 +212,13 @@ static void on_sigterm(int number)
 {
     int error = errno;
 
+    if (getpid() != news.pid) { /* forked by the application (multiprocessing) */
+        (void)signal(number, SIG_DFL);
+        (void)raise(number);
+        return;
+    }
     /* Once or often: a service manager may tell the whole group while the master does.
      */
-    (void)number;
     atomic_store(&news.is_told, true);
     wake();
     errno = error;

@@ -17,8 +17,8 @@
 MUST_CHECK bool warden_init(void);
 
 /* From now on SIGTERM is a reason. A handler, not a mask: programs that the application
- * starts would inherit a blocked SIGTERM. Again: whatever the application set
- * meanwhile. */
+ * starts would inherit a blocked SIGTERM; what it forks ends as by default. Again:
+ * whatever the application set meanwhile. */
 void warden_take_sigterm(void);
 
 /* Readable after SIGTERM, as long as nothing is served (worker_turn). */

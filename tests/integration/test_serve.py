@@ -2,6 +2,7 @@
 """`banyan serve` as an operator meets it: start-up lines, signals, deaths, options, and
 that it leaves nothing behind."""
 
+import ast
 import functools
 import os
 import pathlib
@@ -459,6 +460,19 @@ def test_one_worker_is_recycled_and_nobody_waits_for_the_import(serve, interface
             time.sleep(0.001)
     assert longest_s < 0.6
     assert s.log().count("asks to be replaced") == 2
+    assert s.stop() == 0
+
+
+@pytest.mark.parametrize("interface, moments", [("wsgi", 2), ("asgi", 3)])
+def test_what_the_application_starts_ends_on_sigterm_alone(serve, interface, moments):
+    """Neither a program nor a forked process ignores it, and it is none of the worker's."""
+    s = serve("--workers", "1", app=f"apps.children:{interface}").ready()
+    before, *ends = ast.literal_eval(s.get("/").body.decode())
+    assert ends == [[-signal.SIGTERM] * 2] * moments
+    s.process.signal(signal.SIGHUP)
+    s.process.wait_log("all workers are replaced")
+    after, *ends = ast.literal_eval(s.get("/").body.decode())
+    assert after != before and ends == [[-signal.SIGTERM] * 2] * moments
     assert s.stop() == 0
 
 
