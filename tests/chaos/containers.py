@@ -4,13 +4,17 @@
 import json
 import os
 import random
+import re
+import shutil
 import signal
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 
 from chaos import table
-from chaos.engine import BASE, DOCKER, Deployment, build_images, call, docker, inspect
+from chaos.engine import BASE, DOCKER, ROOT, Deployment, build_images, call, docker, inspect
 from chaos.hosts import judge_rows, wait
 from chaos.ledger import Load
 from chaos.net import until
@@ -220,4 +224,26 @@ def posts(programs, short):
     return results
 
 
-EXPERIMENTS = [images, start, scale, roll, posts]
+def documented(programs, short):
+    """What deploy/docker/README.md says of compose.yaml, as it stands there."""
+    results = table.Results("its README")
+    build_images()
+    text = (DOCKER / "README.md").read_text().partition("## Several containers")[2]
+    (script, *_) = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    env = {"COMPOSE_PROJECT_NAME": f"banyan-chaos-{os.getpid()}-readme"}
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("build", ".git", "secrets.d"))
+        try:
+            said = call("bash", "-euxc", f"cd {tree}; {script}", env=env, timeout=600)
+            answers = re.findall(r"^[0-9a-f]{12}, version 1$", said, re.M)
+            table.add(results, "answers to its curl", 1, len(answers))
+            shown = re.findall(r"^default/.* up ", said, re.M)
+            table.add_least(results, "app servers that it shows", 1, len(shown))
+        finally:
+            files = ["-f", tree / "deploy/docker/compose.yaml"]
+            call("docker-compose", *files, "down", "-v", "-t", "5", env=env)
+    return results
+
+
+EXPERIMENTS = [images, start, scale, roll, posts, documented]
