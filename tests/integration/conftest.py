@@ -44,7 +44,7 @@ def program(name):
 
 
 # Below those that the kernel gives to who connects. Each process of pytest-xdist has its own.
-PORTS_EACH = 1000
+PORTS_EACH = 20000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 FIRST_PORT = 12000 + PORTS_EACH * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 ports = itertools.cycle(range(FIRST_PORT, FIRST_PORT + PORTS_EACH))
 
