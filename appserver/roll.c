@@ -10,6 +10,9 @@
 #include "protocol/base/log.h"
 
 static bool replace(struct master *m, struct slot *slot);
+static bool start_next(struct master *m, struct slot *slot);
+static uint64_t late_us(const struct slot *slot);
+static void say_late(const struct master *m, struct slot *slot);
 static void next_failed(struct master *m, struct slot *slot, bool is_outdated);
 static void give_up(struct master *m);
 
@@ -121,12 +124,43 @@ static bool replace(struct master *m, struct slot *slot)
             return true;
         if (slot->next.is_prepared)
             slot_stop(slot, master_kill_time(m));
-        else if (slot->next.pid == 0 && !master_start_next(m, slot))
+        else if (slot->next.pid == 0 && !start_next(m, slot))
             next_failed(m, slot, slot->is_outdated);
+        else if (late_us(slot) <= clock_now_us())
+            say_late(m, slot);
     } else if (slot->is_outdated && !slot->is_prepared) {
         slot_stop(slot, master_kill_time(m)); /* nobody serves, so at once */
     }
     return false;
+}
+
+static bool start_next(struct master *m, struct slot *slot)
+{
+    if (!master_start_next(m, slot))
+        return false;
+    if (m->options->timeout_s > 0)
+        slot->next.late_at_us =
+            clock_now_us() + (uint64_t)(m->options->timeout_s * 1e6);
+    return true;
+}
+
+/* UINT64_MAX: the slot waits for nobody. */
+static uint64_t late_us(const struct slot *slot)
+{
+    const struct understudy *next = &slot->next;
+    bool is_awaited = slot->state == SLOT_READY && next->pid != 0 &&
+                      !next->is_prepared && !next->is_dropped;
+    return is_awaited && next->late_at_us != 0 ? next->late_at_us : UINT64_MAX;
+}
+
+/* Once. Nobody would notice: the one before serves. */
+static void say_late(const struct master *m, struct slot *slot)
+{
+    log_warn(NULL,
+             "worker %u: the next process (pid %d) has been starting for %g s; no "
+             "other worker is replaced until it has",
+             slot->number, (int)slot->next.pid, m->options->timeout_s);
+    slot->next.late_at_us = 0;
 }
 
 /* One that was to be the next. */
@@ -211,8 +245,11 @@ uint64_t roll_next_us(const struct master *m)
 {
     uint64_t next_us = UINT64_MAX;
 
-    if (m->roll == ROLL_GENERATION || find_turn(m) != NULL)
+    if (m->roll == ROLL_GENERATION)
         return next_us;
+    const struct slot *holder = find_turn(m);
+    if (holder != NULL)
+        return late_us(holder);
     for (uint32_t i = 0; i < m->slot_count; i++) {
         uint64_t wants_us = wants_turn_us(m->slots[i]);
         next_us = wants_us < next_us ? wants_us : next_us;

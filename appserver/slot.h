@@ -35,6 +35,7 @@ struct understudy {
     bool is_prepared;    /* it waits for that */
     bool is_outdated;    /* as the slot's */
     bool is_to_reread;   /* the keys were read again since it was forked */
+    uint64_t late_at_us; /* it should be prepared before; 0: whenever, or it was said */
     bool is_dropped;     /* nobody waits for it, */
     uint64_t kill_at_us; /* but it may have an application to shut down; 0: none */
 };

@@ -247,3 +247,12 @@ def test_88s_a_startup_that_fails_ends_whatever_thread_it_left(journal_site):
     site.process.signal(signal.SIGHUP)
     until(lambda: "the workers are not replaced" in site.log(), "the end", patience_s=40)
     assert site.get("/").status == 200
+
+
+def test_88t_the_log_says_that_a_startup_takes_long(journal_site):
+    site = journal_site("good", "--env", "STARTUP_S=3", "--timeout", "1")
+    site.process.signal(signal.SIGHUP)
+    site.wait_log("has been starting for 1 s; no other worker is replaced until it has")
+    assert ready(site) == 1
+    site.wait_log("all workers are replaced")
+    assert site.log().count("has been starting") == 1
