@@ -382,7 +382,9 @@ static void on_ready(struct master *m, struct slot *slot)
     log_info(NULL, "worker %u (pid %d) is ready on %s", slot->number, (int)slot->pid,
              slot->endpoint);
     registrar_on_ready(m->registrar, slot);
-    if (m->report_fd < 0)
+    struct pollfd reader = {.fd = m->report_fd, .events = POLLOUT};
+    /* None, or one that reads nothing: that must not stop the loop. */
+    if (m->report_fd < 0 || poll(&reader, 1, 0) != 1)
         return;
     own(mem) char *line =
         mem_printf("ready %u %d %s\n", slot->number, (int)slot->pid, slot->endpoint);

@@ -169,6 +169,26 @@ static void a_generation_that_does_not_start_leaves_the_old_one(void **state)
     assert_int_equal(exit_code(f), 0);
 }
 
+static void who_reads_no_reports_stops_nobody(void **state)
+{
+    struct fixture *f = *state;
+    char path[64];
+    f->options.processes = 1;
+    start(f);
+    (void)next_ready(f);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", f->ready[0]);
+    int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(fd >= 0);
+    while (write(fd, "x", 1) == 1)
+        continue;
+    (void)kill(f->master, SIGHUP);
+    await(&f->shared->starts[0], 2);
+    (void)usleep(50000); /* it is ready then, or there is no test */
+    (void)kill(f->master, SIGTERM);
+    assert_int_equal(exit_code(f), 0);
+    (void)close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +200,7 @@ int main(void)
         TEST(a_stop_takes_the_next_along),
         TEST(a_new_generation_has_endpoints_of_its_own),
         TEST(a_generation_that_does_not_start_leaves_the_old_one),
+        TEST(who_reads_no_reports_stops_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
