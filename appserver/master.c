@@ -139,6 +139,9 @@ bool master_add_generation(struct master *m)
         if (slot == NULL) {
             log_error(NULL, "--bind %s: no port is left for process %u",
                       m->options->bind, n);
+            while (n-- > 0)
+                slot_free(&m->slots[--m->slot_count]);
+            m->generation--;
             return false;
         }
         m->slots[m->slot_count++] = slot;

@@ -39,7 +39,7 @@ struct master {
 /* ---- master.c ---- */
 /* False: a mistake in them, which was said; those of before are in force. */
 MUST_CHECK bool master_reread_keys(struct master *m);
-/* Waiting slots, due at once. False: it was said why. */
+/* Waiting slots, due at once. False: there are none, and it was said why. */
 MUST_CHECK bool master_add_generation(struct master *m);
 /* The slot gets a next process. False: it was said why. */
 MUST_CHECK bool master_start_next(struct master *m, struct slot *slot);

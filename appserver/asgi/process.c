@@ -54,6 +54,7 @@ int asgi_run(const struct worker_options *options, PyObject *app, bool is_legacy
 
     p->options = options;
     atomic_init(&p->code, EXIT_FAILURE);
+    warden_take_sigterm(); /* from the import, and below from the startup */
     if (!prepare(p, app, is_legacy)) {
         failure_print();
         return EXIT_IMPORT;

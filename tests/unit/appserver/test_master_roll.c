@@ -169,6 +169,22 @@ static void a_generation_that_does_not_start_leaves_the_old_one(void **state)
     assert_int_equal(exit_code(f), 0);
 }
 
+static void a_generation_without_a_port_for_all_is_none(void **state)
+{
+    struct fixture *f = *state;
+    f->options.bind = "tcp://127.0.0.1:6553{g}"; /* the fourth one's last is 65536 */
+    start(f);
+    for (int g = 1; g <= 3; g++) {
+        for (int i = 0; i < WORKERS; i++)
+            (void)next_ready(f);
+        (void)kill(f->master, SIGHUP);
+    }
+    assert_false(is_ready_within(f, 100));
+    (void)kill(f->master, SIGTERM);
+    assert_int_equal(exit_code(f), 0);
+    assert_int_equal(atomic_load(&f->shared->starts[0]), 3);
+}
+
 static void who_reads_no_reports_stops_nobody(void **state)
 {
     struct fixture *f = *state;
@@ -200,6 +216,7 @@ int main(void)
         TEST(a_stop_takes_the_next_along),
         TEST(a_new_generation_has_endpoints_of_its_own),
         TEST(a_generation_that_does_not_start_leaves_the_old_one),
+        TEST(a_generation_without_a_port_for_all_is_none),
         TEST(who_reads_no_reports_stops_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
