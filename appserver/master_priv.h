@@ -32,7 +32,7 @@ struct master {
     bool stopping;
     int exit_code;
     enum roll roll;
-    bool roll_again; /* SIGHUP came in ROLL_GENERATION */
+    bool roll_again; /* SIGHUP came too late for some of ROLL_GENERATION */
     uint32_t turn;   /* the slot that had its turn last */
 };
 

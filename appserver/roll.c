@@ -15,17 +15,18 @@ static uint64_t late_us(const struct slot *slot);
 static void say_late(const struct master *m, struct slot *slot);
 static void next_failed(struct master *m, struct slot *slot, bool is_outdated);
 static void give_up(struct master *m);
+static void begin_anew(struct master *m);
 
 void roll_begin(struct master *m)
 {
     if (m->stopping)
         return;
-    if (m->roll == ROLL_GENERATION) {
-        m->roll_again = true;
-        return;
-    }
     if (!master_reread_keys(m))
         return;
+    if (m->roll == ROLL_GENERATION) {
+        begin_anew(m);
+        return;
+    }
     if (m->options->preload)
         log_warn(NULL, "--preload: new processes run the application as it was loaded "
                        "at the start");
@@ -206,6 +207,21 @@ static void give_up(struct master *m)
 }
 
 /* ---- all at once ---- */
+
+/* SIGHUP before it is ready: what imports may have seen the code of before, and may
+ * hang; what is further is replaced afterwards. */
+static void begin_anew(struct master *m)
+{
+    log_info(NULL, "generation %u is starting anew on SIGHUP", m->generation);
+    for (uint32_t i = 0; i < m->slot_count; i++) {
+        struct slot *slot = m->slots[i];
+        if (slot->generation != m->generation)
+            continue;
+        m->roll_again |= slot->is_prepared;
+        if (!slot->is_prepared)
+            slot_stop(slot, master_kill_time(m));
+    }
+}
 
 static void advance_generation(struct master *m)
 {

@@ -169,6 +169,29 @@ static void a_generation_that_does_not_start_leaves_the_old_one(void **state)
     assert_int_equal(exit_code(f), 0);
 }
 
+static void a_generation_that_hangs_in_its_import_is_started_anew(void **state)
+{
+    struct fixture *f = *state;
+    char bind[160];
+    (void)snprintf(bind, sizeof bind, "ipc://%s/{n}-{g}", f->directory);
+    f->options.bind = bind;
+    f->options.processes = 1;
+    f->hooks.work = serve_slowly;
+    start(f);
+    struct ready old = next_ready(f);
+    atomic_store(&f->shared->blocked, 1);
+    (void)kill(f->master, SIGHUP);
+    await(&f->shared->starts[0], 2);
+    (void)kill(f->master, SIGHUP);
+    await(&f->shared->starts[0], 3);
+    assert_int_equal(kill(old.pid, 0), 0);
+    atomic_store(&f->shared->blocked, 0);
+    assert_int_not_equal(next_ready(f).pid, old.pid);
+    (void)kill(f->master, SIGTERM);
+    assert_int_equal(exit_code(f), 0);
+    assert_int_equal(atomic_load(&f->shared->starts[0]), 3);
+}
+
 static void a_generation_without_a_port_for_all_is_none(void **state)
 {
     struct fixture *f = *state;
@@ -216,6 +239,7 @@ int main(void)
         TEST(a_stop_takes_the_next_along),
         TEST(a_new_generation_has_endpoints_of_its_own),
         TEST(a_generation_that_does_not_start_leaves_the_old_one),
+        TEST(a_generation_that_hangs_in_its_import_is_started_anew),
         TEST(a_generation_without_a_port_for_all_is_none),
         TEST(who_reads_no_reports_stops_nobody),
     };
