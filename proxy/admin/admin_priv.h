@@ -61,6 +61,7 @@ struct admin {
     uint32_t connection_count;
     /* remote.c */
     struct list remotes;
+    uint64_t remote_closed_us;           /* when the last one was; 0: never */
     struct link_context *remote_context; /* NULL: there are none */
     /* register.c */
     struct event *lease_timer;

@@ -10,6 +10,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "protocol/base/clock.h"
 #include "protocol/base/log.h"
@@ -27,6 +28,9 @@ enum {
     LOOKS_PER_IDLE_TIME = 4,
     LEAVE_US = 1000 * 1000, /* for the answers to what was said before */
     LEAVE_LOOK_US = 20 * 1000,
+    CLOSED_US = 1000 * 1000, /* ZeroMQ has closed a socket by then at the latest */
+    CLOSED_LOOK_US = 10 * 1000,
+    CLOSED_LOOKS = 30,
 };
 
 struct remote {
@@ -111,6 +115,19 @@ static enum err bind_remote(struct remote *r)
     return link_bind_lines(context, r->endpoint, policy, &r->link);
 }
 
+/* Where one of ours was a moment ago: ZeroMQ closes in a thread of its own. */
+static enum err bind_again(struct remote *r)
+{
+    enum err err = bind_remote(r);
+    for (int i = 0; i < CLOSED_LOOKS && err != ERR_NONE && errno == EADDRINUSE &&
+                    clock_now_us() < r->admin->remote_closed_us + CLOSED_US;
+         i++) {
+        (void)usleep(CLOSED_LOOK_US);
+        err = bind_remote(r);
+    }
+    return err;
+}
+
 static bool listen_remotely(struct admin *admin,
                             const char *endpoint,
                             enum role role,
@@ -124,7 +141,7 @@ static bool listen_remotely(struct admin *admin,
     link_refusals_init(&r->refusals);
     list_init(&r->peers);
     list_push_back(&admin->remotes, &r->node);
-    if (!open_context(admin) || bind_remote(r) != ERR_NONE) {
+    if (!open_context(admin) || bind_again(r) != ERR_NONE) {
         buf_addf(ret_message, "--control: cannot listen on %s: %s%s", endpoint,
                  strerror(errno),
                  errno == EADDRINUSE
@@ -150,6 +167,8 @@ static void free_remote(struct remote **remote_p)
     waker_free(&r->waker);
     if (r->look != NULL)
         event_free(r->look);
+    if (r->link != NULL)
+        r->admin->remote_closed_us = clock_now_us();
     link_free(&r->link);
     mem_free(&r->endpoint);
     mem_free(&r);
