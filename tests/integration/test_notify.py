@@ -196,7 +196,7 @@ def test_an_app_server_says_when_its_first_worker_is_ready(start, manager):
     manager.until(lambda s: "RELOADING" in s)
     manager.until(lambda s: "READY" in s)
     assert "all workers are replaced" in app.log()
-    assert len(pings(manager, 1.2)) >= 2
+    assert len(pings(manager, 2)) >= 2
     app.signal(signal.SIGTERM)
     manager.until(lambda s: "STOPPING" in s)
     assert app.wait() == 0
